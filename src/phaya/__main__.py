@@ -1,0 +1,5 @@
+"""`python -m phaya` is the `phaya` command."""
+
+from phaya.cli import main
+
+main()

@@ -1,0 +1,200 @@
+"""The composition root: settings in, ASGI app out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+from fastapi import FastAPI
+
+from phaya import __version__, jobs
+from phaya.addresses import Fetcher, Guard
+from phaya.clock import Clock, SystemClock
+from phaya.database import Embedded
+from phaya.intake import Intake
+from phaya.keys import load_secret
+from phaya.limits import Limits
+from phaya.moves import Moves
+from phaya.operator import Door
+from phaya.providers.ffmpeg import Ffmpeg
+from phaya.providers.kie import Kie
+from phaya.providers.openrouter import OpenRouter
+from phaya.providers.roster import REMOTE, RENDER, Roster
+from phaya.results import KEEP_SECONDS, Results
+from phaya.serving import listen, serving
+from phaya.settings import Settings
+from phaya.storage import Storage
+from phaya.system import System
+from phaya.web import doors
+from phaya.web.files import media_routes
+from phaya.worker import Worker
+from phaya.workflow import Workflow
+
+log = structlog.get_logger()
+
+MOVES = 64
+"""Remote moves at a time in one process; each is one short call."""
+SANDBOX_KEY = "the-sandbox-knows-no-accounts"
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where a provider is and by which keys it knows us."""
+
+    kie_url: str
+    kie_keys: tuple[str, ...]
+    webhook_keys: tuple[str, ...]
+    openrouter_url: str
+    openrouter_key: str | None
+    origins: tuple[tuple[str, int], ...] = ()
+
+
+def create_app(settings: Settings, public_url: str, clock: Clock | None = None) -> FastAPI:
+    """Phaya as an ASGI app: API and worker in one process on an embedded database.
+
+    `public_url` is where clients reach it. Everything is opened in the app's lifespan and closed with it.
+    """
+    app = FastAPI(
+        title="Phaya",
+        version=__version__,
+        description="AI media and chat behind one key and one prepaid balance.",
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lambda app: _running(app, settings, public_url, clock or SystemClock()),
+    )
+    doors.install(app, settings)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _running(app: FastAPI, settings: Settings, public_url: str, clock: Clock) -> AsyncGenerator[None]:
+    async with contextlib.AsyncExitStack() as stack:
+        database = Embedded(settings.data_dir)
+        stack.push_async_callback(database.close)
+        host = await stack.enter_async_context(_providers_host(settings, public_url, clock))
+        system = await _assemble(stack, settings, public_url, clock, database, host)
+        stack.push_async_callback(_finish_errands, system)
+        worker = Worker(
+            Moves(system.workflow, system.results, system.limits),
+            {REMOTE: MOVES, RENDER: settings.renders or max(1, (os.cpu_count() or 2) // 2)},
+            media_days=settings.media_days,
+        )
+        released = await database.write(jobs.release_all, clock.now())
+        if released:
+            log.info("worker.recovered", jobs=released)
+        working = asyncio.create_task(worker.run())
+        stack.push_async_callback(_stop, worker, working)
+        await stack.enter_async_context(Door(settings.data_dir, database, system.secret, clock))
+        app.state.system = system
+        app.router.routes.extend(media_routes(system.results.storage))
+        log.info("phaya.ready", url=public_url, sandbox=settings.sandbox, version=__version__)
+        yield
+
+
+async def _assemble(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    public_url: str,
+    clock: Clock,
+    database: Embedded,
+    host: Host,
+) -> System:
+    session = await stack.enter_async_context(
+        aiohttp.ClientSession(
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Shorter than servers keep idle connections, so that no request goes into one that is being closed.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
+            headers={"User-Agent": f"phaya/{__version__}"},
+        )
+    )
+    agent = f"phaya/{__version__}"
+    inputs = Fetcher(Guard(networks=settings.allowed_networks), user_agent=agent)
+    made = Fetcher(
+        Guard(networks=settings.allowed_networks, origins=host.origins),
+        total_seconds=KEEP_SECONDS,
+        user_agent=agent,
+    )
+    stack.push_async_callback(inputs.close)
+    stack.push_async_callback(made.close)
+    storage = Storage((settings.data_dir / "media").resolve().as_uri(), public_url)
+    work = settings.data_dir / "work"
+    shutil.rmtree(work, ignore_errors=True)  # left over by a process that died
+    secret = load_secret(settings.secret, settings.data_dir)
+    results = Results(storage, made, work)
+    limits = Limits()
+    kie = Kie(session, host.kie_url, host.kie_keys, host.webhook_keys, clock) if host.kie_keys else None
+    openrouter = (
+        OpenRouter(session, host.openrouter_url, host.openrouter_key, settings.public_url)
+        if host.openrouter_key
+        else None
+    )
+    workflow = Workflow(
+        database,
+        Roster(kie=kie, ffmpeg=Ffmpeg()),
+        clock,
+        secret=secret,
+        callback_base=_callback_base(settings, public_url),
+        deadline_scale=settings.deadline_scale,
+        sandbox=settings.sandbox,
+    )
+    intake = Intake(storage, inputs, work, clock)
+    return System(settings, public_url, secret, clock, database, limits, results, intake, workflow, openrouter)
+
+
+def _callback_base(settings: Settings, public_url: str) -> str | None:
+    """Where providers reach us. A real KIE cannot call a loopback address: without a public one we only look.
+
+    An operator's own stand-in for KIE (another base address) may well be on this machine.
+    """
+    reachable = settings.public_url is not None or settings.sandbox or "api.kie.ai" not in settings.kie_base_url
+    return f"{public_url}/api/v1" if reachable else None
+
+
+@contextlib.asynccontextmanager
+async def _providers_host(settings: Settings, public_url: str, clock: Clock) -> AsyncGenerator[Host]:
+    """The real providers, or, where no key at all is given, the sandbox on a loopback port of this process."""
+    if not settings.sandbox:
+        yield Host(
+            settings.kie_base_url,
+            settings.kie_api_key,
+            settings.kie_webhook_key,
+            settings.openrouter_base_url,
+            settings.openrouter_api_key,
+        )
+        return
+    from phaya.providers.sandbox.hosting import hosted_sandbox  # not loaded where real providers answer
+
+    ours = urlsplit(public_url)
+    app = hosted_sandbox(settings, settings.data_dir / "sandbox", [(ours.hostname or "", ours.port or 80)], clock)
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        async with serving(app, listener):
+            origin = f"http://127.0.0.1:{port}"
+            yield Host(
+                origin,
+                (SANDBOX_KEY,),
+                settings.kie_webhook_key,
+                f"{origin}/api/v1",
+                SANDBOX_KEY,
+                (("127.0.0.1", port),),
+            )
+
+
+async def _stop(worker: Worker, working: asyncio.Task[None]) -> None:
+    await worker.stop()
+    await working
+
+
+async def _finish_errands(system: System) -> None:
+    if system.errands:
+        await asyncio.wait(system.errands, timeout=5)

@@ -1,0 +1,108 @@
+"""Calls: values that say exactly what is asked of whom. A job stores its call, and only that is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field as Tag
+from pydantic import JsonValue, TypeAdapter
+
+
+@dataclass(frozen=True)
+class KieTask:
+    """A task of KIE's jobs API: `model` and its `input`, sent as they stand (kie.ai, market jobs API)."""
+
+    model: str
+    input: Mapping[str, JsonValue]
+    kind: Literal["kie-task"] = "kie-task"
+
+
+@dataclass(frozen=True)
+class KieSuno:
+    """A song by KIE's dedicated Suno route; the body is flat and camelCase (kie.ai, Suno API)."""
+
+    body: Mapping[str, JsonValue]
+    kind: Literal["kie-suno"] = "kie-suno"
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """How a still moves: growth per frame at 30 frames a second, the largest scale, passes over the picture."""
+
+    mode: str
+    speed: float
+    max_scale: float
+    pan_speed: float
+
+
+@dataclass(frozen=True)
+class StillToVideo:
+    """A clip that FFmpeg renders from one still. `image` and `music` are keys of files in our storage."""
+
+    image: str
+    seconds: float
+    music: str | None = None
+    zoom: Zoom | None = None
+    kind: Literal["still-to-video"] = "still-to-video"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A chat completion: OpenRouter's body, sent as it stands. It lives as long as its HTTP request."""
+
+    body: Mapping[str, JsonValue]
+    kind: Literal["chat"] = "chat"
+
+
+RemoteCall = KieTask | KieSuno
+LocalCall = StillToVideo
+Call = RemoteCall | LocalCall | Chat
+
+_calls: TypeAdapter[Call] = TypeAdapter(Annotated[Call, Tag(discriminator="kind")])
+
+
+def pack(call: Call) -> str:
+    """The call as text, for the job's row."""
+    return _calls.dump_json(call).decode()
+
+
+def unpack(text: str) -> Call:
+    """The call that `pack` wrote."""
+    return _calls.validate_json(text)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The provider is not done yet. `progress` is 0..1 where the provider says so."""
+
+    queued: bool = False
+    progress: float | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The provider is done: `urls` hold the results, `facts` what is no file (a character id, a resolution).
+
+    `spent` is what the provider says it charged us, in the provider's own credits, as a decimal text.
+    """
+
+    urls: Sequence[str] = ()
+    facts: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    spent: str | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The provider ended the task without a result; `reason` is a sentence that a user may read.
+
+    `code` is one of `provider_error`, `content_rejected`, `lost`.
+    """
+
+    reason: str
+    code: str = "provider_error"
+    spent: str | None = None
+
+
+Look = Waiting | Finished | Refused

@@ -1,0 +1,14 @@
+"""The catalog: every service that Phaya sells. A new service is a class in one of these files, no more."""
+
+from __future__ import annotations
+
+from phaya.catalog.audio import AUDIO
+from phaya.catalog.editing import EDITING
+from phaya.catalog.images import IMAGES
+from phaya.catalog.service import Generation
+from phaya.catalog.videos import VIDEOS
+
+CATALOG: tuple[type[Generation], ...] = (*IMAGES, *VIDEOS, *AUDIO, *EDITING)
+
+SERVICES: dict[str, type[Generation]] = {service.path: service for service in CATALOG}
+"""The services by path."""

@@ -1,0 +1,109 @@
+"""A client of Phaya's API, as the command line and the demo use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import orjson
+
+ENDED = ("completed", "failed", "cancelled")
+
+
+class ApiError(Exception):
+    """The API refused; `status` and `code` say how, the text is its message."""
+
+    def __init__(self, status: int, code: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+
+
+class Unreachable(Exception):
+    """No Phaya answers at the address."""
+
+
+class Client:
+    """Speaks to one Phaya with one key. `base` is the native base address, `https://host/api/v1`."""
+
+    def __init__(self, base: str, key: str) -> None:
+        self._base = base.rstrip("/")
+        self._key = key
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Opens the connection pool."""
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {self._key}"}, timeout=aiohttp.ClientTimeout(total=300)
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes it."""
+        assert self._session is not None
+        await self._session.close()
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """A GET below the base. Raises ApiError or Unreachable."""
+        return await self._ask("GET", path, None)
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A POST below the base. Raises ApiError or Unreachable."""
+        return await self._ask("POST", path, body)
+
+    async def follow(self, service: str, job_id: str, *, pause: float = 1.0) -> AsyncIterator[dict[str, Any]]:
+        """The job's status, again and again until it has ended. A failed poll is tried again."""
+        failures = 0
+        while True:
+            try:
+                status = await self.get(f"{service}/status/{job_id}")
+                failures = 0
+            except (ApiError, Unreachable) as error:
+                failures += 1
+                if failures > 20 or (isinstance(error, ApiError) and error.status < 500 and error.status != 429):
+                    raise
+                after = error.retry_after if isinstance(error, ApiError) else None
+                await asyncio.sleep(after or min(2.0**failures / 2, 10))
+                continue
+            yield status
+            if status["state"] in ENDED:
+                return
+            await asyncio.sleep(pause)
+
+    async def download(self, url: str, path: Path) -> int:
+        """Saves a result; answers its size in bytes. Result links need no key, so none is sent."""
+        size = 0
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            answer.raise_for_status()
+            with path.open("wb") as file:
+                async for chunk in answer.content.iter_chunked(1 << 16):
+                    size += file.write(chunk)
+        return size
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        assert self._session is not None
+        data = None if body is None else orjson.dumps(dict(body))
+        try:
+            async with self._session.request(
+                method, f"{self._base}/{path}", data=data, headers={"Content-Type": "application/json"}
+            ) as answer:
+                content = await answer.read()
+                status, headers = answer.status, answer.headers
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unreachable(f"No Phaya answers at {self._base}: {error}") from error
+        try:
+            told: dict[str, Any] = orjson.loads(content)
+        except orjson.JSONDecodeError:
+            told = {"message": content[:200].decode(errors="replace")}
+        if status >= 400:
+            after = headers.get("Retry-After", "")
+            message = str(told.get("message") or f"the server answered {status}")
+            raise ApiError(status, str(told.get("error", "")), message, float(after) if after.isdigit() else None)
+        return told

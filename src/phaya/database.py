@@ -1,0 +1,204 @@
+"""The database: the two ways in, `read` and `write`.
+
+A transaction is a plain function of a connection. It cannot await, so the outside world is never inside
+one, and the same function runs on every engine. See docs/decisions/0003-transactions-are-functions.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+
+from phaya.migrations import migrate
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Database(Protocol):
+    """Where everything is remembered."""
+
+    async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work` in a transaction of its own; returns after it is durable."""
+        ...
+
+    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work` on a connection that cannot write."""
+        ...
+
+    async def close(self) -> None:
+        """Finishes what was ordered and lets go of the database."""
+        ...
+
+
+class InUse(Exception):
+    """Another process holds the data folder."""
+
+
+class _Order:
+    """One transaction on its way to the writer."""
+
+    __slots__ = ("error", "future", "result", "work")
+
+    def __init__(self, work: Callable[[Connection], Any], future: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.future = future
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        """Tells the waiting coroutine, unless it has gone."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class Embedded:
+    """SQLite in this process: one writing connection on a thread of its own, readers beside it.
+
+    The writer commits in groups: what has gathered while the last commit went to disk shares the next one,
+    each piece in its own savepoint, and nobody is answered before the commit. A lock file keeps a second
+    process out, because SQLite before 3.51.3 can corrupt its WAL when two connections write.
+    """
+
+    GROUP = 256
+
+    def __init__(self, folder: Path) -> None:
+        """Opens (and makes or migrates) `phaya.db` in `folder`. Raises InUse."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = folder / "phaya.db"
+        self._lock = lock(folder)
+        try:
+            self._engine = _engine(self.file)
+            self._readers = _engine(self.file, read_only=True)
+            self._connection = self._engine.connect()
+            migrate(self._connection)
+        except BaseException:
+            self._lock.close()
+            raise
+        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="reader")
+        self._writer = threading.Thread(target=self._write_all, name="writer", daemon=True)
+        self._writer.start()
+
+    async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work` in a transaction; returns after it is on disk."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._orders.put(_Order(lambda connection: work(connection, *args, **kwargs), future))
+        return await future
+
+    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work` on a read-only connection in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: self._read(lambda connection: work(connection, *args, **kwargs))
+        )
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        with self._readers.connect() as connection:
+            return work(connection)
+
+    async def close(self) -> None:
+        """Finishes what was ordered and gives the folder free."""
+        self._orders.put(None)
+        await asyncio.to_thread(self._writer.join)
+        self._threads.shutdown()
+        self._connection.close()
+        self._readers.dispose()
+        self._engine.dispose()
+        self._lock.close()
+
+    def _write_all(self) -> None:
+        while (first := self._orders.get()) is not None:
+            group = [first]
+            stop = False
+            while len(group) < self.GROUP and not stop:
+                try:
+                    order = self._orders.get_nowait()
+                except queue.Empty:
+                    break
+                if order is None:
+                    stop = True
+                else:
+                    group.append(order)
+            self._commit(group)
+            _tell(group)
+            if stop:
+                return
+
+    def _commit(self, group: list[_Order]) -> None:
+        try:
+            with self._connection.begin():
+                for order in group:
+                    try:
+                        with self._connection.begin_nested():
+                            order.result = order.work(self._connection)
+                    except Exception as error:  # noqa: BLE001 - it belongs to whoever ordered the work
+                        order.error = error
+        except Exception as error:  # noqa: BLE001 - nothing of the group was kept: everybody must know
+            for order in group:
+                order.error = error
+
+
+def _tell(group: list[_Order]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Order]] = {}
+    for order in group:
+        by_loop.setdefault(order.future.get_loop(), []).append(order)
+
+    def settle(orders: list[_Order]) -> None:
+        for order in orders:
+            order.settle()
+
+    for loop, orders in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(settle, orders)
+        except RuntimeError:
+            # The loop is closed: nobody waits any more, and what was written is written.
+            continue
+
+
+def lock(folder: Path) -> Any:
+    """Takes the folder's lock file for this process, until closed or dead. Raises InUse."""
+    import fcntl
+
+    handle = (folder / "phaya.lock").open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise InUse(f"Another Phaya runs on {folder}; stop it first, or give this one its own folder.") from error
+    return handle
+
+
+def _engine(file: Path, *, read_only: bool = False) -> Engine:
+    query = {"mode": "ro", "uri": "true"} if read_only else {"uri": "true"}
+    address = URL.create("sqlite+pysqlite", database=f"file:{file.resolve()}", query=query)
+    engine = create_engine(address, connect_args={"check_same_thread": False, "timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _connect(driver: Any, _record: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        driver.isolation_level = None  # SQLAlchemy says BEGIN itself, below
+        cursor = driver.cursor()
+        if read_only:
+            cursor.execute("PRAGMA query_only = ON")
+        else:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute("PRAGMA synchronous = FULL")
+            cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,132 @@
+"""What a caller can do wrong, or find closed. Each error knows its HTTP status, its short code and what
+to do about it; the doors (native, OpenAI-style, command line) only choose how to print it.
+
+    PhayaError
+    ├── Unauthorized 401   ├── NotFound 404     ├── TooLarge 413        ├── TooManyRequests 429
+    ├── NotEnoughCredits 402 ├── Conflict 409   ├── Invalid 422         └── Closed 503
+    └── Forbidden 403
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from phaya.credits import Credits
+
+
+class PhayaError(Exception):
+    """A refusal that cost nothing. `message` is one sentence for a person."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    @property
+    def retry_after(self) -> int | None:
+        """Whole seconds after which trying again is useful, where that is known."""
+        return None
+
+
+class Unauthorized(PhayaError):
+    """The key is missing, unknown, expired or revoked."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class NotEnoughCredits(PhayaError):
+    """The balance, or the key's own cap, does not cover the price."""
+
+    status = 402
+    code = "insufficient_credits"
+
+    def __init__(self, needed: Credits, available: Credits, *, cap: bool = False) -> None:
+        whose = "this key's cap leaves" if cap else "the balance is"
+        super().__init__(f"Not enough credits: {needed} needed, {whose} {available}.")
+        self.needed = needed
+        self.available = available
+
+
+class Forbidden(PhayaError):
+    """The key may not do this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(PhayaError):
+    """There is no such thing, or it is another account's."""
+
+    status = 404
+    code = "not_found"
+
+
+class Conflict(PhayaError):
+    """The request contradicts one that was accepted before."""
+
+    status = 409
+    code = "conflict"
+
+
+class TooLarge(PhayaError):
+    """The body or file is larger than is taken."""
+
+    status = 413
+    code = "too_large"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a request: where, and what is allowed."""
+
+    field: str
+    message: str
+    type: str = "value_error"
+    place: str = "body"
+
+
+class Invalid(PhayaError):
+    """Fields of the request are wrong; the message names each and what is allowed."""
+
+    status = 422
+    code = "invalid_request"
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
+        self.faults = faults
+
+
+class TooManyRequests(PhayaError):
+    """The key used up its requests for this minute."""
+
+    status = 429
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self._retry_after = retry_after
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds until the window has room again."""
+        return self._retry_after
+
+
+class Closed(PhayaError):
+    """The service is off, or its provider is known to be down. Nothing was charged."""
+
+    status = 503
+    code = "service_unavailable"
+
+    def __init__(self, message: str, retry_after: int = 30) -> None:
+        super().__init__(message)
+        self._retry_after = retry_after
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds after which a new try is sensible."""
+        return self._retry_after

@@ -1,0 +1,138 @@
+"""Inputs are fetched, checked and measured before anything is charged."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote_to_bytes
+
+from phaya.addresses import Fetcher, FetchFailed
+from phaya.catalog.fields import Input
+from phaya.catalog.service import Generation
+from phaya.clock import Clock
+from phaya.errors import Fault, Invalid
+from phaya.media import Measured, Unreadable, clean_picture, measure
+from phaya.storage import Storage
+
+G = TypeVar("G", bound=Generation)
+
+KINDS = {"image": "a picture (PNG, JPEG, WebP or GIF)", "video": "a video", "audio": "a sound file"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    field: str
+    address: str
+    mark: Input
+
+
+class Intake:
+    """Takes a request's inputs in."""
+
+    def __init__(self, storage: Storage, fetcher: Fetcher, folder: Path, clock: Clock) -> None:
+        self._storage = storage
+        self._fetcher = fetcher
+        self._folder = folder
+        self._clock = clock
+        folder.mkdir(parents=True, exist_ok=True)
+
+    async def take(self, request: G) -> G:
+        """The request with every input checked, and its addresses exchanged where we keep a copy.
+
+        Local work reads from our storage, so all its inputs are copied there; a remote provider gets public
+        addresses as they are, and a link to our copy of a data URL. Raises Invalid, naming the field.
+        """
+        sources = list(_sources(request))
+        if not sources:
+            return request
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            found = await asyncio.gather(
+                *(
+                    self._take(source, Path(folder) / str(number), request.local)
+                    for number, source in enumerate(sources)
+                ),
+                return_exceptions=True,
+            )
+        faults: list[Fault] = []
+        for outcome in found:
+            if isinstance(outcome, Invalid):
+                faults.extend(outcome.faults)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        if faults:
+            raise Invalid(*faults)
+        taken = zip(sources, found, strict=True)
+        return request.with_inputs({(source.field, source.address): str(address) for source, address in taken})
+
+    async def _take(self, source: _Source, file: Path, local: bool) -> str:
+        ours = self._storage.key_of(source.address)
+        try:
+            if ours is not None:
+                await self._storage.fetch_to(ours, file)
+            elif source.address.startswith("data:"):
+                content = _data(source.address)
+                if len(content) > source.mark.limit:
+                    raise Unreadable(f"it is larger than {source.mark.limit // 1_000_000} MB")
+                file.write_bytes(content)
+            else:
+                await self._fetcher.fetch(source.address, file, limit=source.mark.limit)
+            measured = await measure(file)
+        except FetchFailed as error:
+            raise Invalid(Fault(source.field, f"could not be fetched: {error.message}", "input_unreachable")) from error
+        except FileNotFoundError as error:
+            raise Invalid(Fault(source.field, "is a link of ours that has expired", "input_unreachable")) from error
+        except Unreadable as error:
+            raise Invalid(Fault(source.field, f"is not usable: {error}", "input_unreadable")) from error
+        if measured.kind != source.mark.media:
+            raise Invalid(Fault(source.field, f"must be {KINDS[source.mark.media]}", "input_unreadable"))
+        if local:
+            return await self._keep(file, measured)
+        if source.address.startswith("data:"):
+            return self._storage.link(await self._keep(file, measured, clean=False))
+        return source.address
+
+    async def _keep(self, file: Path, measured: Measured, *, clean: bool = True) -> str:
+        """Copies an input to our storage and answers its key. FFmpeg only ever sees pictures made clean."""
+        if measured.kind == "image" and clean:
+            cleaned = file.with_suffix(".png")
+            try:
+                measured = await clean_picture(file, cleaned)
+            except Unreadable as error:
+                raise Invalid(Fault("image_url", f"is not usable: {error}", "input_unreadable")) from error
+            file = cleaned
+        mark = await asyncio.to_thread(_digest, file)
+        month = datetime.fromtimestamp(self._clock.now() / 1000, UTC)
+        key = f"inputs/{month:%Y/%m}/{mark}.{measured.extension}"
+        await self._storage.put(key, file, measured.content_type)
+        return key
+
+
+def _sources(request: Generation) -> list[_Source]:
+    sources: list[_Source] = []
+    for name, mark in request.inputs().items():
+        value = getattr(request, name)
+        addresses: list[str] = [value] if isinstance(value, str) else list(value or [])
+        sources.extend(_Source(name, address, mark) for address in dict.fromkeys(addresses))
+    return sources
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _data(address: str) -> bytes:
+    head, comma, body = address.partition(",")
+    if not comma:
+        raise Unreadable("a data URL needs a comma before its content")
+    try:
+        return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
+    except binascii.Error as error:
+        raise Unreadable("its base64 is broken") from error

@@ -1,0 +1,236 @@
+"""Jobs as rows. The row is the whole memory of a job, and every write to it says which revision it has read:
+whoever lost its claim changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, case, func, insert, null, select, update
+
+from phaya.credits import NOTHING, Credits
+from phaya.schema import jobs
+
+
+class State(StrEnum):
+    """What the user is told, in every vocabulary's common words."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen for the user."""
+        return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
+
+
+class Step(StrEnum):
+    """Where the engine stands. Each name says what is done next, or what is being waited for."""
+
+    OPEN = "open"  # to be submitted, or done here
+    SUBMITTING = "submitting"  # the intent is written: from here on it is never submitted again
+    UNSURE = "unsure"  # submitted or not, nobody can tell: waiting for a callback that names the ticket
+    AWAITING = "awaiting"  # the provider works; looked at now and then
+    KEEPING = "keeping"  # the provider is done; its files are to be copied
+    TALKING = "talking"  # a chat, carried by its HTTP request
+    WATCHING = "watching"  # over for the user, but what the provider did is not known yet
+    DONE = "done"
+
+
+class Lost(Exception):
+    """The row has moved on since it was read; whoever holds it now decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row. Amounts are credits, times milliseconds since 1970, progress thousandths."""
+
+    id: str
+    account_id: str
+    key_id: str
+    service: str
+    request: str
+    call: str
+    sandbox: bool
+    price: Credits
+    state: State
+    step: Step
+    lane: str
+    deadline_at: int
+    created_at: int
+    next_at: int | None
+    claimed: bool = False
+    rev: int = 0
+    pokes: int = 0
+    attempts: int = 0
+    progress: int = 0
+    returned: Credits = NOTHING
+    hint: str | None = None
+    provider_key: str | None = None
+    ticket: str | None = None
+    outcome: str | None = None
+    results: str | None = None
+    spent: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    trouble: str | None = None
+    submitted_at: int | None = None
+    ended_at: int | None = None
+
+
+_NAMES = tuple(field.name for field in fields(Job))
+
+
+def insert_job(connection: Connection, job: Job) -> None:
+    """Writes a new job's row."""
+    connection.execute(insert(jobs).values({name: _plain(getattr(job, name)) for name in _NAMES}))
+
+
+def find(connection: Connection, job_id: str, account_id: str | None = None) -> Job | None:
+    """The job, or None where there is none (of this account, if one is given)."""
+    query = select(jobs).where(jobs.c.id == job_id)
+    if account_id is not None:
+        query = query.where(jobs.c.account_id == account_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _job(row)
+
+
+def history(
+    connection: Connection, account_id: str, service: str, limit: int, states: tuple[State, ...] = ()
+) -> list[Job]:
+    """An account's jobs of one service, newest first."""
+    query = (
+        select(jobs)
+        .where(jobs.c.account_id == account_id, jobs.c.service == service)
+        .order_by(jobs.c.created_at.desc(), jobs.c.id)
+        .limit(limit)
+    )
+    if states:
+        query = query.where(jobs.c.state.in_([state.value for state in states]))
+    return [_job(row) for row in connection.execute(query)]
+
+
+def claim(connection: Connection, lane: str, limit: int, now: int, lease: int) -> list[Job]:
+    """Takes up to `limit` due jobs of a lane for `lease` milliseconds, the longest due first.
+
+    A job that comes back with `claimed` set was in somebody's hands when they died or hung.
+    """
+    due = (
+        select(jobs.c.id, jobs.c.claimed)
+        .where(jobs.c.lane == lane, jobs.c.next_at <= now)
+        .order_by(jobs.c.next_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    before = {row.id: row.claimed for row in connection.execute(due)}
+    if not before:
+        return []
+    rows = connection.execute(
+        update(jobs)
+        .where(jobs.c.id.in_(before))
+        .values(claimed=True, rev=jobs.c.rev + 1, next_at=now + lease)
+        .returning(jobs)
+    )
+    return [_job(row, claimed=before[row.id]) for row in rows]
+
+
+def next_due(connection: Connection, lanes: list[str]) -> int | None:
+    """When the next job of these lanes is due."""
+    return connection.execute(select(func.min(jobs.c.next_at)).where(jobs.c.lane.in_(lanes))).scalar()
+
+
+def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **values: Any) -> Job:
+    """Writes what became of a job that the caller read as `job`, and lets go of it unless `hold`.
+
+    A callback heard in the meantime makes the job due at once. Raises Lost where somebody else wrote since.
+    """
+    if "next_at" in values and not hold:
+        later = values["next_at"]
+        values["next_at"] = null() if later is None else case((jobs.c.pokes != job.pokes, now), else_=later)
+    row = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job.id, jobs.c.rev == job.rev)
+        .values({name: _plain(value) for name, value in values.items()} | {"rev": job.rev + 1, "claimed": hold})
+        .returning(jobs)
+    ).one_or_none()
+    if row is None:
+        raise Lost(job.id)
+    after = _job(row)
+    # While the claim is held, a callback heard since it began still counts as not yet answered.
+    return replace(after, pokes=job.pokes) if hold else after
+
+
+def extend(connection: Connection, job: Job, until: int, progress: int) -> bool:
+    """Renews the lease of work that takes long, and tells how far it is; False where the claim is lost.
+
+    The revision stays, so that the worker may go on writing with the row it holds.
+    """
+    done = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job.id, jobs.c.rev == job.rev, jobs.c.claimed)
+        .values(next_at=until, progress=progress)
+    )
+    return done.rowcount > 0
+
+
+def forget_results(connection: Connection, job_id: str) -> None:
+    """The job's files are gone."""
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(results=null()))
+
+
+def poke(connection: Connection, job_id: str, hint: str | None, now: int) -> bool:
+    """A callback: makes the job due now, or right after the move that somebody is making. Trusts nothing else."""
+    done = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id, jobs.c.next_at.is_not(None))
+        .values(
+            pokes=jobs.c.pokes + 1,
+            hint=func.coalesce(jobs.c.hint, hint),
+            next_at=case((jobs.c.claimed, jobs.c.next_at), else_=now),
+        )
+    )
+    return done.rowcount > 0
+
+
+def release_all(connection: Connection, now: int) -> int:
+    """Ends every claim: at the start of the only process of an embedded database nobody can hold one."""
+    return connection.execute(
+        update(jobs).where(jobs.c.claimed, jobs.c.next_at.is_not(None)).values(next_at=now)
+    ).rowcount
+
+
+def count_open(connection: Connection) -> dict[str, int]:
+    """How many jobs wait, by lane and step, as `lane/step`."""
+    rows = connection.execute(
+        select(jobs.c.lane, jobs.c.step, func.count().label("n"))
+        .where(jobs.c.next_at.is_not(None))
+        .group_by(jobs.c.lane, jobs.c.step)
+    )
+    return {f"{row.lane}/{row.step}": row.n for row in rows}
+
+
+def expired(connection: Connection, before: int, limit: int) -> list[Job]:
+    """Ended jobs whose results are older than the retention."""
+    rows = connection.execute(select(jobs).where(jobs.c.ended_at < before, jobs.c.results.is_not(None)).limit(limit))
+    return [_job(row) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Credits):
+        return value.units
+    return value.value if isinstance(value, StrEnum) else value
+
+
+def _job(row: Row[Any], claimed: bool | None = None) -> Job:
+    values: dict[str, Any] = {name: getattr(row, name) for name in _NAMES}
+    values["price"] = Credits(row.price)
+    values["returned"] = Credits(row.returned)
+    values["state"] = State(row.state)
+    values["step"] = Step(row.step)
+    if claimed is not None:
+        values["claimed"] = claimed
+    return Job(**values)

@@ -1,0 +1,194 @@
+"""Accounts and their keys. A key is shown once; the database holds its HMAC only."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from phaya.credits import Credits
+from phaya.errors import Fault, Invalid, NotFound, Unauthorized
+from phaya.schema import accounts, keys
+
+ALPHABET = string.ascii_letters + string.digits
+LENGTH = 48
+PREFIX = 11  # "pk_" and eight characters: enough to find a key, useless to guess one
+
+MISSING = "Send your API key as 'Authorization: Bearer pk_…' or 'X-API-Key: pk_…'."
+WRONG = "This API key is not valid."
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who pays."""
+
+    id: str
+    email: str
+    balance: Credits
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a caller holds. `cap` bounds what it may ever spend, `rate` its requests a minute; empty `scopes`
+    allow everything."""
+
+    id: str
+    account_id: str
+    name: str
+    scopes: frozenset[str]
+    cap: Credits | None
+    spent: Credits
+    rate: int | None
+    expires_at: int | None
+    revoked_at: int | None
+
+    def allows(self, *names: str) -> bool:
+        """Whether one of the scopes is granted. Reading one's own jobs and credits needs none."""
+        return not self.scopes or not self.scopes.isdisjoint(names)
+
+
+def draw_key() -> str:
+    """A fresh key: `pk_` and 48 characters, 285 bits."""
+    return "pk_" + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+
+
+def load_secret(given: str | None, folder: Path) -> bytes:
+    """The secret that keys and callback tokens are hashed with: the setting, or a file made once (mode 0600)."""
+    if given:
+        return given.encode()
+    file = folder / "secret"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = folder / f"secret.{uuid.uuid4().hex}"
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        try:
+            file.hardlink_to(fresh)  # the first one wins, whole
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return file.read_text().strip().encode()
+
+
+def digest(secret: bytes, key: str) -> str:
+    """The HMAC-SHA256 that stands for a key in the database."""
+    return hmac.new(secret, key.encode(), hashlib.sha256).hexdigest()
+
+
+def open_account(connection: Connection, email: str, now: int) -> Account:
+    """The account of this address, made if it is new. Raises Invalid."""
+    address = email.strip().lower()
+    if len(address) > 254 or not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
+        raise Invalid(Fault("account", "must be an e-mail address"))
+    found = connection.execute(select(accounts).where(accounts.c.email == address)).one_or_none()
+    if found is not None:
+        return _account(found)
+    fresh = Account(str(uuid.uuid4()), address, Credits(0))
+    connection.execute(insert(accounts).values(id=fresh.id, email=address, balance=0, created_at=now))
+    return fresh
+
+
+def account_by_email(connection: Connection, email: str) -> Account:
+    """The account with this address. Raises NotFound."""
+    found = connection.execute(select(accounts).where(accounts.c.email == email.strip().lower())).one_or_none()
+    if found is None:
+        raise NotFound(f"There is no account {email}.")
+    return _account(found)
+
+
+def find_account(connection: Connection, account_id: str) -> Account:
+    """The account with this id."""
+    return _account(connection.execute(select(accounts).where(accounts.c.id == account_id)).one())
+
+
+def mint(
+    connection: Connection,
+    secret: bytes,
+    account: Account,
+    name: str,
+    now: int,
+    *,
+    cap: Credits | None = None,
+    scopes: Sequence[str] = (),
+    rate: int | None = None,
+    draw: Callable[[], str] = draw_key,
+) -> tuple[str, Key]:
+    """Makes a key and returns its text, which is kept nowhere, beside what is. Raises Invalid."""
+    if not 1 <= len(name) <= 100:
+        raise Invalid(Fault("name", "must have 1 to 100 characters"))
+    if cap is not None and cap.units < 0:
+        raise Invalid(Fault("cap", "must not be negative"))
+    if rate is not None and rate < 1:
+        raise Invalid(Fault("rate", "must be at least 1 request a minute"))
+    text = draw()
+    row = connection.execute(
+        insert(keys)
+        .values(
+            id=str(uuid.uuid4()),
+            account_id=account.id,
+            name=name,
+            prefix=text[:PREFIX],
+            hash=digest(secret, text),
+            scopes=" ".join(sorted(set(scopes))),
+            cap=None if cap is None else cap.units,
+            rate=rate,
+            created_at=now,
+        )
+        .returning(keys)
+    ).one()
+    return text, _key(row)
+
+
+def authenticate(connection: Connection, secret: bytes, text: str, now: int) -> Key:
+    """The living key with this text. Raises Unauthorized, in the same words whatever is wrong with it."""
+    mark = digest(secret, text)
+    found = connection.execute(select(keys).where(keys.c.prefix == text[:PREFIX])).all()
+    for row in found:
+        if hmac.compare_digest(row.hash, mark):
+            key = _key(row)
+            if key.revoked_at is None and (key.expires_at is None or now < key.expires_at):
+                return key
+    raise Unauthorized(WRONG)
+
+
+def revoke(connection: Connection, account_id: str, key_id: str, now: int) -> bool:
+    """Ends a key for good; says whether there was a living one."""
+    done = connection.execute(
+        update(keys)
+        .where(keys.c.id == key_id, keys.c.account_id == account_id, keys.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    return done.rowcount > 0
+
+
+def listing(connection: Connection, account_id: str) -> list[tuple[Key, str, int]]:
+    """An account's keys with prefix and time of making, oldest first."""
+    rows = connection.execute(select(keys).where(keys.c.account_id == account_id).order_by(keys.c.created_at))
+    return [(_key(row), row.prefix, row.created_at) for row in rows]
+
+
+def _account(row: Row[tuple[object, ...]]) -> Account:
+    return Account(row.id, row.email, Credits(row.balance))
+
+
+def _key(row: Row[tuple[object, ...]]) -> Key:
+    return Key(
+        id=row.id,
+        account_id=row.account_id,
+        name=row.name,
+        scopes=frozenset(row.scopes.split()),
+        cap=None if row.cap is None else Credits(row.cap),
+        spent=Credits(row.spent),
+        rate=row.rate,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )

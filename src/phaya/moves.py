@@ -1,0 +1,352 @@
+"""The moves of a job between its opening and its end. `advance` makes one at a time; each is written before and
+after the outside world is spoken to.
+
+    OPEN ─ intent ─▶ SUBMITTING ─ ticket ─▶ AWAITING ─ results ─▶ KEEPING ─▶ DONE
+      │                  └ no answer ─▶ UNSURE ─ callback ─▲          (ended for the user, fate unknown: WATCHING)
+      └ local work ────────────────────────────────────────────────▶ DONE
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import structlog
+
+from phaya import jobs
+from phaya.calls import (
+    Finished,
+    KieSuno,
+    KieTask,
+    LocalCall,
+    Refused,
+    RemoteCall,
+    StillToVideo,
+    Waiting,
+    unpack,
+)
+from phaya.clock import DAY, MINUTE, SECOND
+from phaya.credits import NOTHING
+from phaya.jobs import Job, Lost, State, Step
+from phaya.limits import Limits
+from phaya.providers import NotThere, Rejected, Remote, Report, Unavailable, Unknown
+from phaya.providers.roster import fingerprint
+from phaya.results import Results, Unkept
+from phaya.workflow import Workflow, end_job
+
+log = structlog.get_logger()
+
+LEASE = 60 * SECOND
+"""How long a claim lasts; every time-out of a move is shorter, or the move asks for longer first."""
+SUBMIT_LEASE = 180 * SECOND
+LOOK_SECONDS = 30
+NOT_THERE_YET = 90 * SECOND
+"""KIE may not know its own ticket for so long after a submit."""
+WATCH = 14 * DAY
+"""How long the fate of a job is looked for after its end; KIE answers about tasks for 14 days."""
+TRIES = 5
+"""Attempts at local work, or at keeping a result, before the job fails."""
+
+
+class Moves:
+    """Advances jobs."""
+
+    def __init__(self, workflow: Workflow, results: Results, limits: Limits, dice: random.Random | None = None) -> None:
+        """`dice` only spreads moments, so that crowds do not march in step."""
+        self.workflow = workflow
+        self.results = results
+        self.database = workflow.database
+        self.clock = workflow.clock
+        self._limits = limits
+        self._dice = dice or random.Random()  # noqa: S311 - nothing secret hangs on it
+
+    async def advance(self, job: Job) -> None:
+        """Makes exactly one move for a claimed job. May be called twice, late, or by two workers at once."""
+        call = unpack(job.call)
+        try:
+            match job.step, call:
+                case Step.OPEN, StillToVideo():
+                    await self._work(job, call)
+                case Step.OPEN, KieTask() | KieSuno():
+                    await self._submit(job, call)
+                case Step.SUBMITTING, _:
+                    # Whoever submitted it died or hung between the intent and the answer.
+                    await self._doubt(job, "the process ended while the task was being submitted")
+                case Step.UNSURE, _:
+                    await self._wait_for_word(job)
+                case Step.AWAITING | Step.WATCHING, KieTask() | KieSuno():
+                    await self._look(job, call)
+                case Step.KEEPING, _:
+                    await self._keep(job)
+                case Step.TALKING, _:
+                    await self._fail(
+                        job, "The chat was interrupted on our side; its credits were returned.", "interrupted"
+                    )
+                case _:
+                    await self._change(job, next_at=None, step=Step.DONE)
+        except Lost:
+            log.info("job.lost", job=job.id, step=job.step)
+
+    async def stumble(self, job: Job, trouble: str) -> None:
+        """A move broke by a fault of ours: past its deadline the job fails for the user. Raises Lost."""
+        if self.clock.now() >= job.deadline_at and not job.state.ended:
+            await self._fail(
+                job,
+                "Something went wrong on our side; your credits were returned.",
+                "internal",
+                watch=True,
+                trouble=trouble,
+            )
+
+    async def _submit(self, job: Job, call: RemoteCall) -> None:
+        provider = self.workflow.roster.remote(call)
+        if self.clock.now() >= job.deadline_at:
+            return await self._fail(job, "The job could not be started in time.", "deadline")
+        key, wait = await self._budgeted_key(provider, job.attempts)
+        if key is None:
+            return await self._change(job, next_at=self._in(wait))
+        job = await self._write(
+            job,
+            hold=True,
+            step=Step.SUBMITTING,
+            provider_key=fingerprint(key),
+            attempts=job.attempts + 1,
+            next_at=self.clock.now() + SUBMIT_LEASE,
+        )
+        try:
+            ticket = await provider.submit(call, key, self.workflow.callback_url(job))
+        except Rejected as error:
+            return await self._fail(job, error.message, error.code, trouble=error.detail)
+        except Unavailable as error:
+            log.warning("provider.unavailable", provider=provider.name, job=job.id, detail=error.detail)
+            pause = max(error.retry_after, min(2.0**job.attempts, 60))
+            return await self._change(job, step=Step.OPEN, next_at=self._in(pause), trouble=error.detail)
+        except Unknown as error:
+            log.error("provider.unknown", provider=provider.name, job=job.id, detail=error.detail)
+            return await self._doubt(job, error.detail)
+        now = self.clock.now()
+        try:
+            await self._write(
+                job,
+                step=Step.AWAITING,
+                state=State.PROCESSING,
+                ticket=ticket,
+                submitted_at=now,
+                next_at=min(now + self._pause(0), job.deadline_at),
+            )
+        except Lost:
+            # The row moved on (a cancel, or a lease that ran out), but what was bought must stay findable.
+            await self.database.write(jobs.poke, job.id, ticket, now)
+            raise
+        return None
+
+    async def _doubt(self, job: Job, why: str) -> None:
+        """Nobody can tell whether the task was taken: never submit again; the callback names it, if any."""
+        await self._change(job, step=Step.UNSURE, state=State.PROCESSING, next_at=self.clock.now(), trouble=why)
+
+    async def _wait_for_word(self, job: Job) -> None:
+        now = self.clock.now()
+        if job.hint:
+            return await self._change(
+                job, step=Step.AWAITING, ticket=job.hint, submitted_at=job.submitted_at or now, next_at=now
+            )
+        if now < job.deadline_at and self.workflow.callback_base is not None:
+            return await self._change(job, next_at=job.deadline_at)
+        return await self._fail(
+            job,
+            "The provider did not say whether it took the job; your credits were returned.",
+            "unknown",
+            watch=True,
+        )
+
+    async def _look(self, job: Job, call: RemoteCall) -> None:
+        if job.ticket is None:
+            return await self._look_later(job, ticket=job.hint) if job.hint else await self._watch_on(job)
+        if job.outcome is not None:  # it was made, but could not be kept before the deadline
+            return await self._keep(job)
+        provider = self.workflow.roster.remote(call)
+        key = next((key for key in provider.keys if fingerprint(key) == job.provider_key), provider.keys[0])
+        looks = provider.looks
+        wait = await self._limits.spend(f"{provider.name} looks", fingerprint(key), looks.amount, looks.seconds)
+        if wait:
+            return await self._change(job, next_at=self._in(wait))
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                found = await provider.look(call, key, job.ticket)
+        except NotThere as error:
+            age = self.clock.now() - (job.submitted_at or job.created_at)
+            if age < self.workflow.scaled(NOT_THERE_YET):
+                return await self._look_later(job)
+            found = Refused("The provider lost the job; your credits were returned.", "lost")
+            log.error("provider.lost", provider=provider.name, job=job.id, ticket=job.ticket, detail=error.detail)
+        except (Unavailable, TimeoutError) as error:
+            detail = error.detail if isinstance(error, Unavailable) else "no answer in time"
+            log.warning("provider.look_failed", provider=provider.name, job=job.id, detail=detail)
+            return await self._look_later(job, trouble=detail)
+        except (Unknown, Rejected) as error:
+            log.error("provider.strange", provider=provider.name, job=job.id, detail=error.detail)
+            return await self._look_later(job, trouble=error.detail)
+        match found:
+            case Waiting(_, progress):
+                shown = job.progress if progress is None else max(job.progress, min(990, int(progress * 1000)))
+                await self._look_later(job, progress=shown)
+            case Finished():
+                await self._change(
+                    job,
+                    step=job.step if job.state.ended else Step.KEEPING,
+                    outcome=self.results.pack(found),
+                    spent=found.spent,
+                    attempts=0,
+                    next_at=self.clock.now(),
+                )
+            case Refused(reason, code, spent):
+                if job.state.ended:
+                    await self._change(job, step=Step.DONE, next_at=None, spent=spent, trouble=reason)
+                else:
+                    await self._fail(job, reason, code, watch=code == "lost", spent=spent)
+
+    async def _keep(self, job: Job) -> None:
+        assert job.outcome is not None
+        job = await self._write(job, hold=True, attempts=job.attempts + 1, next_at=self.clock.now() + SUBMIT_LEASE)
+        try:
+            kept = await self.results.keep(job)
+        except Unkept as error:
+            log.warning("result.unkept", job=job.id, detail=str(error), attempt=job.attempts)
+            if job.state.ended:
+                return await self._watch_on(job, trouble=str(error))
+            if job.attempts < TRIES and not error.hopeless:
+                return await self._change(job, next_at=self._in(2.0**job.attempts), trouble=str(error))
+            return await self._fail(
+                job,
+                f"The result could not be fetched from the provider: {error}.",
+                "result_unavailable",
+                watch=True,
+            )
+        if job.state.ended:
+            # It came after the refund: the user may have it, and is not charged again.
+            return await self._change(job, step=Step.DONE, next_at=None, results=kept)
+        await self._finish(job, kept)
+        return None
+
+    async def _work(self, job: Job, call: LocalCall) -> None:
+        if job.attempts >= TRIES or self.clock.now() >= job.deadline_at:
+            return await self._fail(job, "The work failed repeatedly on this server.", "render_failed")
+        job = await self._write(
+            job,
+            hold=True,
+            state=State.PROCESSING,
+            attempts=job.attempts + 1,
+            next_at=self.clock.now() + LEASE,
+        )
+        try:
+            kept = await self._while_leased(
+                job, partial(self.results.make, job, call, self.workflow.roster.local(call))
+            )
+        except Rejected as error:
+            return await self._fail(job, error.message, error.code, trouble=error.detail)
+        except (Unavailable, Unkept) as error:
+            log.warning("work.failed", job=job.id, detail=str(error), attempt=job.attempts)
+            return await self._change(job, next_at=self._in(2.0**job.attempts), trouble=str(error))
+        await self._finish(job, kept)
+        return None
+
+    async def _while_leased(self, job: Job, work: Callable[[Report], Awaitable[str]]) -> str:
+        """Does long work under a lease that is renewed every second; a cancelled or lost job stops the work."""
+        progress = 0
+
+        async def report(share: float) -> None:
+            nonlocal progress
+            progress = min(990, int(share * 1000))
+
+        async def renew() -> None:
+            while await self.database.write(jobs.extend, job, self.clock.now() + LEASE, progress):
+                await asyncio.sleep(1)
+
+        working = asyncio.ensure_future(work(report))
+        renewing = asyncio.ensure_future(renew())
+        try:
+            await asyncio.wait((working, renewing), return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            renewing.result()
+            raise Lost(job.id)
+        finally:
+            for task in (working, renewing):
+                task.cancel()
+            await asyncio.wait((working, renewing))
+
+    async def _finish(self, job: Job, kept: str) -> None:
+        await self.database.write(
+            end_job, job, self.clock.now(), State.COMPLETED, job.price, {"results": kept, "progress": 1000}
+        )
+        log.info("job.completed", job=job.id, service=job.service)
+
+    async def _fail(self, job: Job, reason: str, code: str, *, watch: bool = False, **values: Any) -> None:
+        if watch:
+            values |= {"step": Step.WATCHING, "next_at": self.clock.now() + self.workflow.scaled(MINUTE)}
+        await self.database.write(
+            end_job,
+            job,
+            self.clock.now(),
+            State.FAILED,
+            NOTHING,
+            {"error": reason, "error_code": code, **values},
+        )
+        log.info("job.failed", job=job.id, service=job.service, code=code, reason=reason)
+
+    async def _look_later(self, job: Job, **values: Any) -> None:
+        """Plans the next look; past its deadline the job fails for the user and is watched from then on."""
+        now = self.clock.now()
+        if job.state.ended:
+            return await self._watch_on(job, **values)
+        if now >= job.deadline_at:
+            return await self._fail(
+                job,
+                "The provider did not finish in time; your credits were returned.",
+                "deadline",
+                watch=True,
+            )
+        pause = self._pause(now - (job.submitted_at or job.created_at))
+        await self._change(job, next_at=min(now + pause, job.deadline_at), state=State.PROCESSING, **values)
+        return None
+
+    async def _watch_on(self, job: Job, **values: Any) -> None:
+        """The job is over for the user; its fate is looked for ever more rarely, and in the end no more."""
+        now = self.clock.now()
+        since = now - (job.ended_at or now)
+        later = None if since > self.workflow.scaled(WATCH) else now + max(self.workflow.scaled(MINUTE), since // 4)
+        await self._change(job, step=Step.WATCHING, next_at=later, **values)
+
+    async def _budgeted_key(self, provider: Remote, attempt: int) -> tuple[str | None, float]:
+        """A provider key with room for one more creation, or how many seconds until there is one."""
+        waits: list[float] = []
+        first = attempt % len(provider.keys)  # a key that was refused is not the first to be tried again
+        for key in (*provider.keys[first:], *provider.keys[:first]):
+            creations = provider.creations
+            wait = await self._limits.spend(
+                f"{provider.name} creations", fingerprint(key), creations.amount, creations.seconds
+            )
+            if not wait:
+                return key, 0
+            waits.append(wait)
+        return None, min(waits)
+
+    def _pause(self, age: int) -> int:
+        """Milliseconds until the next look at a task of this age: callbacks are the main way to hear of an
+        end, looks the safety net; where no callback can reach us they are all there is."""
+        if self.workflow.callback_base is None:
+            return max(1 * SECOND, min(age // 10, 15 * SECOND))
+        return max(3 * SECOND, min(age // 6, 30 * SECOND))
+
+    def _in(self, seconds: float) -> int:
+        """The moment in so many seconds, a little spread so that crowds do not march in step."""
+        return self.clock.now() + int(1000 * (seconds + self._dice.uniform(0, 0.3)))
+
+    async def _write(self, job: Job, *, hold: bool = False, **values: Any) -> Job:
+        return await self.database.write(jobs.change, job, self.clock.now(), hold=hold, **values)
+
+    async def _change(self, job: Job, **values: Any) -> None:
+        await self._write(job, **values)

@@ -1,0 +1,227 @@
+"""What an operator does from the command line: accounts, keys, grants, the audit.
+
+An embedded database has one writing process. While a server runs, a command is handed to it through a Unix
+socket in the data folder that only the owner can open; otherwise the command opens the database itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+import structlog
+from sqlalchemy import Connection
+
+from phaya import jobs, keys, ledger
+from phaya.catalog import SERVICES
+from phaya.catalog.language import ChatRequest
+from phaya.clock import Clock, SystemClock
+from phaya.credits import credits
+from phaya.database import Embedded, InUse
+from phaya.errors import Fault, Invalid, PhayaError
+from phaya.settings import Settings
+
+log = structlog.get_logger()
+
+LONGEST_LINE = 1_000_000
+SCOPES = ("generate", "chat", *SERVICES, ChatRequest.path)
+
+
+class Refused(Exception):
+    """A command that could not be carried out; the message says why."""
+
+
+def create_key(connection: Connection, secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes a key (and its account, if new), with a first grant if asked for."""
+    strange = set(asked["scopes"]) - set(SCOPES)
+    if strange:
+        raise Invalid(Fault("scope", f"must be one of {', '.join(SCOPES)}, not {', '.join(sorted(strange))}"))
+    account = keys.open_account(connection, asked["account"], now)
+    text, key = keys.mint(
+        connection,
+        secret,
+        account,
+        asked["name"],
+        now,
+        cap=_amount("cap", asked.get("cap")),
+        scopes=asked["scopes"],
+        rate=asked.get("rate"),
+    )
+    balance = account.balance
+    amount = _amount("credits", asked.get("credits"))
+    if amount is not None:
+        balance = ledger.grant(connection, account.id, amount, f"with key {key.name}", now)
+    return {
+        "key": text,
+        "key_id": key.id,
+        "name": key.name,
+        "account": account.email,
+        "account_id": account.id,
+        "credits_balance": str(balance),
+        "cap": None if key.cap is None else str(key.cap),
+        "scopes": sorted(key.scopes),
+        "rate": key.rate,
+    }
+
+
+def list_keys(connection: Connection, _secret: bytes, _now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """An account's keys, without their text."""
+    account = keys.account_by_email(connection, asked["account"])
+    return {
+        "keys": [
+            {
+                "key_id": key.id,
+                "name": key.name,
+                "prefix": prefix,
+                "scopes": sorted(key.scopes),
+                "cap": None if key.cap is None else str(key.cap),
+                "spent": str(key.spent),
+                "revoked": key.revoked_at is not None,
+            }
+            for key, prefix, _ in keys.listing(connection, account.id)
+        ]
+    }
+
+
+def revoke_key(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Ends a key for good."""
+    account = keys.account_by_email(connection, asked["account"])
+    return {"revoked": keys.revoke(connection, account.id, asked["key_id"], now)}
+
+
+def grant(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds credits to an account."""
+    amount = _amount("amount", asked["amount"])
+    assert amount is not None
+    account = keys.open_account(connection, asked["account"], now)
+    balance = ledger.grant(connection, account.id, amount, asked.get("note") or "granted by the operator", now)
+    return {"account": account.email, "granted": str(amount), "credits_balance": str(balance)}
+
+
+def check(connection: Connection, _secret: bytes, _now: int, _asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Proves that entries, balances, caps and jobs agree."""
+    return {"faults": ledger.audit(connection), "waiting": jobs.count_open(connection)}
+
+
+Command = Callable[[Connection, bytes, int, Mapping[str, Any]], dict[str, Any]]
+
+COMMANDS: Mapping[str, Command] = {
+    "keys create": create_key,
+    "keys list": list_keys,
+    "keys revoke": revoke_key,
+    "credits grant": grant,
+    "check": check,
+}
+
+
+def _amount(field: str, text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return credits(text)
+    except ValueError as error:
+        raise Invalid(Fault(field, str(error))) from None
+
+
+def socket_path(folder: Path) -> Path:
+    """Where the running server listens for its operator; short enough for every system's limit of 100 bytes."""
+    beside = folder.resolve() / "operator.sock"
+    if len(str(beside).encode()) < 100:
+        return beside
+    mark = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"phaya-{mark}" / "operator.sock"
+
+
+class Door:
+    """Listens for the operator's commands while the server runs."""
+
+    def __init__(self, folder: Path, database: Embedded, secret: bytes, clock: Clock) -> None:
+        self._path = socket_path(folder)
+        self._database = database
+        self._secret = secret
+        self._clock = clock
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        """Opens the socket, for the owner only."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=LONGEST_LINE)
+        self._path.chmod(0o600)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes it."""
+        assert self._server is not None
+        self._server.close()
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            asked = orjson.loads(await reader.readline())
+            answer = await _run(self._database, self._secret, self._clock, asked["command"], asked["values"])
+        except (PhayaError, Refused) as error:
+            answer = {"refused": str(error)}
+        except Exception as error:
+            log.exception("operator.failed")
+            answer = {"refused": f"something went wrong: {error!r}"}
+        with contextlib.suppress(ConnectionError):
+            writer.write(orjson.dumps(answer) + b"\n")
+            await writer.drain()
+        writer.close()
+
+
+async def _run(
+    database: Embedded, secret: bytes, clock: Clock, command: str, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    work = COMMANDS.get(command)
+    if work is None:
+        raise Refused(f"this server does not know the command {command!r}; is it of another version?")
+    log.info("operator.command", command=command)
+    return await database.write(work, secret, clock.now(), values)
+
+
+async def carry_out(settings: Settings, command: str, **values: Any) -> dict[str, Any]:
+    """Carries out a command, by the running server if there is one. Raises Refused or PhayaError."""
+    clock = SystemClock()
+    try:
+        database = Embedded(settings.data_dir)
+    except InUse:
+        return await _hand_over(settings.data_dir, command, values)
+    try:
+        secret = keys.load_secret(settings.secret, settings.data_dir)
+        return await _run(database, secret, clock, command, values)
+    finally:
+        await database.close()
+
+
+async def _reach(folder: Path, patience: float = 5.0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the running server, which may be starting just now."""
+    while True:
+        try:
+            return await asyncio.open_unix_connection(str(socket_path(folder)), limit=LONGEST_LINE)
+        except OSError as error:
+            if patience <= 0:
+                raise Refused(f"another Phaya holds {folder} and does not answer: {error}") from error
+            patience -= 0.1
+            await asyncio.sleep(0.1)
+
+
+async def _hand_over(folder: Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    reader, writer = await _reach(folder)
+    writer.write(orjson.dumps({"command": command, "values": dict(values)}) + b"\n")
+    await writer.drain()
+    line = await reader.readline()
+    writer.close()
+    if not line:
+        raise Refused("the server closed the connection; see its log")
+    answer = orjson.loads(line)
+    if "refused" in answer:
+        raise Refused(answer["refused"])
+    return answer

@@ -1,0 +1,129 @@
+"""Results are ours: what a provider or this server made is checked and copied to our storage before a job is
+completed, and links point there."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+from pydantic import JsonValue
+
+from phaya.addresses import Fetcher, FetchFailed
+from phaya.calls import Finished, LocalCall, StillToVideo
+from phaya.catalog import SERVICES
+from phaya.catalog.answers import Kept
+from phaya.jobs import Job
+from phaya.media import Unreadable, measure, sound_track
+from phaya.providers import Local, Report
+from phaya.storage import Storage
+
+LARGEST = 2_000_000_000
+"""Bytes of one result at the most."""
+KEEP_SECONDS = 150
+
+
+class Unkept(Exception):
+    """A result could not be fetched, or is not what was asked for. `hopeless`: trying again is of no use."""
+
+    def __init__(self, message: str, *, hopeless: bool = False) -> None:
+        super().__init__(message)
+        self.hopeless = hopeless
+
+
+class Results:
+    """Brings results home and tells where they are."""
+
+    def __init__(self, storage: Storage, fetcher: Fetcher, folder: Path) -> None:
+        """`folder` holds work in progress; it may be emptied while no process runs."""
+        self.storage = storage
+        self._fetcher = fetcher
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @staticmethod
+    def pack(found: Finished) -> str:
+        """What a provider made, as text for the job's row."""
+        return orjson.dumps({"urls": list(found.urls), "facts": dict(found.facts)}).decode()
+
+    async def keep(self, job: Job) -> str:
+        """Copies a finished job's files to our storage; answers the row's `results`. Raises Unkept."""
+        assert job.outcome is not None
+        outcome = orjson.loads(job.outcome)
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            try:
+                async with asyncio.timeout(KEEP_SECONDS):
+                    files: list[Path] = []
+                    for number, url in enumerate(outcome["urls"], 1):
+                        file = Path(folder) / f"{number}"
+                        await self._fetcher.fetch(url, file, limit=LARGEST)
+                        files.append(file)
+                    return await self._store(job, files, outcome["facts"])
+            except FetchFailed as error:
+                raise Unkept(error.message) from error
+            except TimeoutError as error:
+                raise Unkept("it took too long to fetch") from error
+
+    async def make(self, job: Job, call: LocalCall, provider: Local, report: Report) -> str:
+        """Does local work and keeps what it made; answers the row's `results`.
+
+        Raises Rejected, Unavailable (from the provider) or Unkept.
+        """
+        with tempfile.TemporaryDirectory(dir=self._folder) as name:
+            folder = Path(name)
+            inputs: dict[str, Path] = {}
+            for number, key in enumerate(_inputs(call)):
+                inputs[key] = folder / f"input{number}"
+                await self.storage.fetch_to(key, inputs[key])
+            made = await provider.run(call, inputs, folder, report)
+            return await self._store(job, made.files, {})
+
+    async def _store(self, job: Job, files: Sequence[Path], facts: Mapping[str, JsonValue]) -> str:
+        service = SERVICES[job.service]
+        stored: list[dict[str, JsonValue]] = []
+        sound: str | None = None
+        prefix = f"{datetime.fromtimestamp(job.created_at / 1000, UTC):%Y/%m}/{job.id}"
+        for number, file in enumerate(files, 1):
+            try:
+                found = await measure(file)
+            except Unreadable as error:
+                raise Unkept(f"the provider's file cannot be read ({error})") from error
+            if found.kind != service.answer.media:
+                raise Unkept(f"the provider sent a file of kind {found.kind}")
+            key = f"{prefix}/{number}.{found.extension}"
+            size = await self.storage.put(key, file, found.content_type)
+            stored.append({"key": key, "type": found.content_type, "bytes": size})
+            if number == 1 and service.remembered(job.request).wants_sound_track():
+                track = file.with_suffix(".m4a")
+                if await sound_track(file, track):
+                    sound = f"{prefix}/sound.m4a"
+                    await self.storage.put(sound, track, "audio/mp4")
+        return orjson.dumps({"files": stored, "sound": sound, "facts": dict(facts)}).decode()
+
+    def told(self, job: Job) -> Kept | None:
+        """A job's results as links, or None where there are none (yet, or any more)."""
+        if job.results is None:
+            return None
+        results = orjson.loads(job.results)
+        links = [self.storage.link(file["key"]) for file in results["files"]]
+        return Kept(links, results["sound"] and self.storage.link(results["sound"]), results["facts"])
+
+    async def forget(self, job: Job) -> None:
+        """Deletes a job's files."""
+        results = orjson.loads(job.results or "{}")
+        gone = [file["key"] for file in results.get("files", [])]
+        await self.storage.delete([*gone, *([results["sound"]] if results.get("sound") else [])])
+
+    async def forget_inputs(self, before: int) -> None:
+        """Deletes the copies of inputs that were last taken in before a moment."""
+        old = [stat.key async for stat in self.storage.listing("inputs") if stat.modified < before]
+        await self.storage.delete(old)
+
+
+def _inputs(call: LocalCall) -> list[str]:
+    match call:
+        case StillToVideo():
+            return [call.image, *([call.music] if call.music else [])]

@@ -1,0 +1,146 @@
+"""Every setting, read from the environment once and handed on as a value. docs/settings.md is printed from here."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = IPv4Network | IPv6Network
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+class Settings(BaseSettings):
+    """What an operator may choose. Names of variables are the fields' aliases."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    data_dir: Path = Field(
+        default=Path("data"),
+        alias="PHAYA_DATA_DIR",
+        description="Folder of the database, the results and the secret.",
+    )
+    public_url: str | None = Field(
+        default=None,
+        alias="PHAYA_PUBLIC_URL",
+        description="Where clients and providers reach this Phaya; result links and callbacks start with it. "
+        "Unset: the address that `phaya serve` listens on.",
+    )
+    secret: str | None = Field(
+        default=None,
+        alias="PHAYA_SECRET",
+        repr=False,
+        description="Secret that keys and callback tokens are hashed with. Unset: made once, kept in the data folder.",
+    )
+    allowed_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        alias="PHAYA_ALLOWED_NETWORKS",
+        description="Networks that inputs and results may be fetched from besides public ones, comma-separated.",
+    )
+    deadline_scale: float = Field(
+        default=1.0,
+        gt=0,
+        alias="PHAYA_DEADLINE_SCALE",
+        description="A factor on all service deadlines and grace times.",
+    )
+    media_days: float = Field(
+        default=14, gt=0, alias="PHAYA_MEDIA_DAYS", description="Days for which results are kept and served."
+    )
+    requests_per_minute: int = Field(
+        default=60, ge=1, alias="PHAYA_REQUESTS_PER_MINUTE", description="Requests a minute for each key."
+    )
+    polls_per_minute: int = Field(
+        default=600,
+        ge=1,
+        alias="PHAYA_POLLS_PER_MINUTE",
+        description="Status requests a minute for each key.",
+    )
+    strict: bool = Field(
+        default=False,
+        alias="PHAYA_STRICT",
+        description="Refuse requests with unknown or misspelt fields instead of warning.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("*",), alias="PHAYA_CORS_ORIGINS", description="Web origins whose pages may call the API."
+    )
+    currency: str = Field(default="THB", alias="PHAYA_CURRENCY", description="Label of one credit's worth.")
+    renders: int | None = Field(
+        default=None,
+        ge=1,
+        alias="PHAYA_RENDERS",
+        description="FFmpeg renders at a time. Unset: half of the cores.",
+    )
+    chat_model: str = Field(
+        default="google/gemini-2.5-flash",
+        alias="PHAYA_CHAT_MODEL",
+        description="The OpenRouter model that answers as Phaya-GPT.",
+    )
+    chat_tokens: int = Field(
+        default=8192,
+        ge=16,
+        alias="PHAYA_CHAT_TOKENS",
+        description="Most tokens that a chat answer may have, and what is held for when the caller names no bound.",
+    )
+    sandbox_pace: float = Field(
+        default=1.0,
+        ge=0,
+        alias="PHAYA_SANDBOX_PACE",
+        description="A factor on how long the sandbox's tasks take.",
+    )
+    log_level: str = Field(default="info", alias="PHAYA_LOG_LEVEL", description="debug, info, warning or error.")
+
+    kie_api_key: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        alias="KIE_API_KEY",
+        repr=False,
+        description="KIE.ai keys, comma-separated; several widen the budget.",
+    )
+    kie_base_url: str = Field(default="https://api.kie.ai", alias="KIE_BASE_URL", description="Where KIE.ai is.")
+    kie_webhook_key: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        alias="KIE_WEBHOOK_KEY",
+        repr=False,
+        description="KIE.ai's webhook HMAC keys, comma-separated during a rotation. Unset: only the token is checked.",
+    )
+    openrouter_api_key: str | None = Field(
+        default=None, alias="OPENROUTER_API_KEY", repr=False, description="OpenRouter key."
+    )
+    openrouter_base_url: str = Field(
+        default="https://openrouter.ai/api/v1",
+        alias="OPENROUTER_BASE_URL",
+        description="Where OpenRouter is.",
+    )
+
+    _lists = field_validator("allowed_networks", "cors_origins", "kie_api_key", "kie_webhook_key", mode="before")(
+        _split
+    )
+
+    @field_validator("allowed_networks", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        parts = _split(value)
+        return [ip_network(part, strict=False) if isinstance(part, str) else part for part in parts]  # type: ignore[union-attr]
+
+    @field_validator("public_url", "kie_base_url", "openrouter_base_url")
+    @classmethod
+    def _addresses(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http or https address such as https://phaya.example")
+        return value.rstrip("/")
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether the sandbox answers: so long as no provider key at all is given."""
+        return not (self.kie_api_key or self.openrouter_api_key)

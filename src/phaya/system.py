@@ -1,0 +1,62 @@
+"""The running Phaya: its parts, put together by app.py and used by the doors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from phaya import ledger
+from phaya.clock import Clock
+from phaya.credits import Credits
+from phaya.database import Database
+from phaya.errors import Closed
+from phaya.intake import Intake
+from phaya.limits import Limits
+from phaya.providers.openrouter import OpenRouter
+from phaya.results import Results
+from phaya.settings import Settings
+from phaya.workflow import Workflow
+
+
+@dataclass(frozen=True)
+class System:
+    """What a door needs to answer."""
+
+    settings: Settings
+    public_url: str
+    secret: bytes
+    clock: Clock
+    database: Database
+    limits: Limits
+    results: Results
+    intake: Intake
+    workflow: Workflow
+    openrouter: OpenRouter | None
+    errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
+
+    def chat_provider(self) -> OpenRouter:
+        """Who answers chats. Raises Closed where nobody can."""
+        if self.openrouter is None:
+            raise Closed("Chat needs OpenRouter, and this Phaya has no OPENROUTER_API_KEY.", 3600)
+        return self.openrouter
+
+    def errand(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Runs work that must be done although its request is over; `close` waits for it."""
+        task = asyncio.create_task(work)
+        self.errands.add(task)
+        task.add_done_callback(self.errands.discard)
+        return task
+
+    async def balance(self, account_id: str) -> Credits:
+        """What an account can spend."""
+        return await self.database.read(ledger.balance, account_id)
+
+    @staticmethod
+    def written(moment: int | None) -> str | None:
+        """A stored time as clients read it: ISO 8601, UTC, milliseconds."""
+        if moment is None:
+            return None
+        return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

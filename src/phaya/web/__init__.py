@@ -1,0 +1,1 @@
+"""The doors: HTTP routes for programs and people."""

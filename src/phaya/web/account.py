@@ -1,0 +1,133 @@
+"""A caller's own account: profile, credits, statement; and the open list of services and prices."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from phaya import keys, ledger
+from phaya.catalog import CATALOG
+from phaya.catalog.language import ChatRequest
+from phaya.web.answers import Json
+from phaya.web.caller import Phaya, Requesting
+from phaya.web.openapi import body_schema, plain_docs
+
+
+def routes() -> APIRouter:
+    """Account and catalogue."""
+    router = APIRouter()
+    docs = plain_docs()
+
+    @router.get("/user/profile", tags=["Account"], operation_id="profile", responses=docs)
+    async def profile(phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
+        """Who the key belongs to, what the account holds and what the key may do."""
+        account = await phaya.database.read(keys.find_account, caller.account_id)
+        key = caller.key
+        return Json(
+            {
+                "success": True,
+                "user_id": account.id,
+                "email": account.email,
+                "credits_balance": account.balance,
+                "currency": phaya.settings.currency,
+                "key": {
+                    "id": key.id,
+                    "name": key.name,
+                    "scopes": sorted(key.scopes),
+                    "cap": key.cap,
+                    "spent": key.spent,
+                    "rate": key.rate,
+                },
+            }
+        )
+
+    @router.get("/user/credits", tags=["Account"], operation_id="credits", responses=docs)
+    async def balance(phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
+        """The balance, straight from the ledger."""
+        held = await phaya.balance(caller.account_id)
+        currency = phaya.settings.currency
+        return Json(
+            {
+                "success": True,
+                "user_id": caller.account_id,
+                "credits_balance": held,
+                "credits_balance_formatted": f"{held} {currency}",
+                "currency": currency,
+                "cached": False,
+            }
+        )
+
+    @router.get("/user/credits/history", tags=["Account"], operation_id="credits_history", responses=docs)
+    async def statement(  # pyright: ignore[reportUnusedFunction]
+        phaya: Phaya, caller: Requesting, limit: Annotated[int, Query(ge=1, le=500)] = 50
+    ) -> Json:
+        """The newest movements of the balance, newest first; a charge is negative."""
+        found = await phaya.database.read(ledger.statement, caller.account_id, limit)
+        return Json(
+            {
+                "success": True,
+                "history": [
+                    {
+                        "id": entry.id,
+                        "reason": entry.reason,
+                        "amount": entry.amount,
+                        "job_id": entry.job_id,
+                        "service": entry.service,
+                        "note": entry.note,
+                        "created_at": phaya.written(entry.created_at),
+                    }
+                    for entry in found
+                ],
+            }
+        )
+
+    @router.post("/user/credits/invalidate-cache", tags=["Account"], operation_id="credits_cache", responses=docs)
+    async def invalidate(caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
+        """Kept for clients: balances are never cached, so there is nothing to do."""
+        return Json({"success": True, "user_id": caller.account_id, "message": "Balances are never cached."})
+
+    @router.get("/services", tags=["Catalogue"], operation_id="services")
+    async def services(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
+        """Every service with its fields, prices and an example; no key needed."""
+        return Json({"success": True, "currency": phaya.settings.currency, "services": listing(phaya.public_url)})
+
+    return router
+
+
+def listing(public_url: str) -> list[dict[str, object]]:
+    """The catalog as data."""
+    base = f"{public_url}/api/v1"
+    found: list[dict[str, object]] = [
+        {
+            "service": service.path,
+            "name": service.name(),
+            "summary": service.summary(),
+            "makes": service.answer.media,
+            "create": f"{base}/{service.create_path()}",
+            "status": f"{base}/{service.path}/status/{{job_id}}",
+            "estimate": f"{base}/{service.path}/estimate",
+            "cancel": f"{base}/{service.path}/cancel/{{job_id}}",
+            "words": list(dict.fromkeys(service.words.value)),
+            "result_fields": list(service.answer.fields),
+            "prices": dict(service.rates),
+            "usual_seconds": service.seconds,
+            "deadline_seconds": int(service.minutes * 60),
+            "schema": body_schema(service),
+            "example": service.example,
+        }
+        for service in CATALOG
+    ]
+    found.append(
+        {
+            "service": ChatRequest.path,
+            "name": ChatRequest.model_name,
+            "summary": "A conversation with a language model, with tools, pictures and structured answers",
+            "makes": "text",
+            "create": f"{base}/{ChatRequest.path}/chat/completions",
+            "prices": {f"a million {name} tokens": rate for name, rate in ChatRequest.rates.items()},
+            "schema": body_schema(ChatRequest),
+            "example": ChatRequest.example,
+        }
+    )
+    return found

@@ -1,0 +1,74 @@
+"""How answers and refusals are written: exact JSON, and one shape of error per door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import Request
+from starlette.responses import Response
+
+from phaya.credits import Credits
+from phaya.errors import Invalid, NotEnoughCredits, PhayaError
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Credits):
+        return value.number()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def dumps(value: object) -> bytes:
+    """JSON, with amounts digit for digit."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+class Json(Response):
+    """A JSON answer that may hold amounts."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return dumps(content)
+
+
+def is_openai(path: str) -> bool:
+    """Whether a path belongs to the OpenAI-style door, which has its own shape of error."""
+    return path.startswith("/v1/")
+
+
+def refusal(request: Request, error: PhayaError) -> Json:
+    """An error in the shape of the door that was knocked at."""
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if is_openai(request.url.path):
+        return Json(openai_error(error.status, error.code, error.message), error.status, headers)
+    body: dict[str, object] = {
+        "success": False,
+        "error": error.code,
+        "message": error.message,
+        "detail": error.message,
+    }
+    if isinstance(error, NotEnoughCredits):
+        body |= {"needed": error.needed, "available": error.available}
+    if isinstance(error, Invalid):
+        body["detail"] = [
+            {"loc": [fault.place, *fault.field.split(".")], "msg": fault.message, "type": fault.type}
+            for fault in error.faults
+        ]
+    return Json(body, error.status, headers)
+
+
+def openai_error(status: int, code: str, message: str, param: str | None = None) -> Mapping[str, object]:
+    """OpenAI's envelope, with the message beside it for simple readers."""
+    kind = {
+        401: "authentication_error",
+        402: "insufficient_quota",
+        403: "permission_error",
+        429: "rate_limit_error",
+    }
+    word = kind.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": word, "code": code, "param": param}, "message": message}

@@ -1,0 +1,105 @@
+"""Who calls: the key of a request, its scope and its quota. The one place where these are decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from phaya import keys
+from phaya.errors import Forbidden, Unauthorized
+from phaya.keys import Key
+from phaya.limits import Quota, QuotaSpent
+from phaya.system import System
+
+REQUESTS, POLLS = "requests", "polls"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A request's key."""
+
+    key: Key
+
+    @property
+    def account_id(self) -> str:
+        """Who pays."""
+        return self.key.account_id
+
+    def need(self, *scopes: str) -> None:
+        """Raises Forbidden unless the key has one of these scopes."""
+        if not self.key.allows(*scopes):
+            raise Forbidden(f"This key's scopes do not allow this; it needs '{scopes[0]}'.")
+
+
+def system(request: Request) -> System:
+    """The running Phaya, from the application's state."""
+    return request.app.state.system
+
+
+def credential(request: Request) -> str:
+    """The key's text as sent. Raises Unauthorized where none is."""
+    kind, _, text = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer" and text.strip():
+        return text.strip()
+    if text := request.headers.get("x-api-key", "").strip():
+        return text
+    raise Unauthorized(keys.MISSING)
+
+
+async def _enter(request: Request, quota: str) -> Caller:
+    phaya = system(request)
+    text = credential(request)
+    key = await phaya.database.read(keys.authenticate, phaya.secret, text, phaya.clock.now())
+    polls = quota == POLLS
+    limit = phaya.settings.polls_per_minute if polls else phaya.settings.requests_per_minute
+    if key.rate is not None:
+        # A key of its own rate polls in proportion: one 429 on a poll makes clients give up a paid job.
+        limit = key.rate if not polls else max(limit, key.rate * 10)
+    try:
+        request.state.quota = await phaya.limits.take(key.id, quota, limit)
+    except QuotaSpent as error:
+        request.state.quota = error.quota
+        raise
+    return Caller(key)
+
+
+async def requesting(request: Request) -> Caller:
+    """The caller of an ordinary route."""
+    return await _enter(request, REQUESTS)
+
+
+async def polling(request: Request) -> Caller:
+    """The caller of a status route, which has a quota of its own."""
+    return await _enter(request, POLLS)
+
+
+Requesting = Annotated[Caller, Depends(requesting)]
+Polling = Annotated[Caller, Depends(polling)]
+Phaya = Annotated[System, Depends(system)]
+
+
+class QuotaHeaders:
+    """Writes the remaining quota on every answer to a known key."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes everything on; adds the headers when the answer starts."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        state: dict[str, object] = scope.setdefault("state", {})
+
+        async def mark(message: Message) -> None:
+            quota = state.get("quota")
+            if message["type"] == "http.response.start" and isinstance(quota, Quota):
+                headers = MutableHeaders(scope=message)
+                for name, value in quota.headers:
+                    headers.append(name.decode(), value.decode())
+            await send(message)
+
+        return await self.app(scope, receive, mark)

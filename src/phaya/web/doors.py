@@ -1,0 +1,135 @@
+"""All doors of the app, and what stands before them."""
+
+from __future__ import annotations
+
+import difflib
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import func, select
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from phaya.errors import Fault, Invalid, NotFound, PhayaError
+from phaya.schema import accounts
+from phaya.settings import Settings
+from phaya.web import account, chat, generations
+from phaya.web.answers import Json, refusal
+from phaya.web.caller import Phaya, QuotaHeaders
+
+log = structlog.get_logger()
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Hangs every route, error shape and header into the app."""
+    app.add_middleware(QuotaHeaders)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.cors_origins),
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key", "Idempotency-Key", "Prefer"],
+        expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After"],
+        max_age=86400,
+    )
+    for router in (generations.routes(), chat.routes(), account.routes()):
+        app.include_router(router, prefix="/api/v1")
+    app.include_router(_health())
+    app.add_exception_handler(PhayaError, _refused)
+    app.add_exception_handler(RequestValidationError, _misread)
+    app.add_exception_handler(HTTPException, _missed)
+    app.add_exception_handler(Exception, _broken)
+
+
+def _health() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/healthz")
+    async def alive() -> Json:  # pyright: ignore[reportUnusedFunction]
+        return Json({"status": "alive"})
+
+    @router.get("/readyz")
+    async def ready(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
+        troubles: dict[str, str] = {}
+        try:
+            await phaya.database.read(lambda connection: connection.execute(select(func.count()).select_from(accounts)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer
+            troubles["database"] = type(error).__name__
+        try:
+            await phaya.results.storage.ready()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the storage does not answer
+            troubles["storage"] = type(error).__name__
+        body = {
+            "status": "not ready" if troubles else "ready",
+            "troubles": troubles,
+            "sandbox": phaya.settings.sandbox,
+        }
+        return Json(body, 503 if troubles else 200)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+async def _refused(request: Request, error: Exception) -> Json:
+    assert isinstance(error, PhayaError)
+    return refusal(request, error)
+
+
+async def _misread(request: Request, error: Exception) -> Json:
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        Fault(
+            ".".join(str(part) for part in detail["loc"][1:]),
+            detail["msg"],
+            detail["type"],
+            str(detail["loc"][0]),
+        )
+        for detail in error.errors()
+    ]
+    return refusal(request, Invalid(*faults))
+
+
+async def _missed(request: Request, error: Exception) -> Json:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 404:
+        near = difflib.get_close_matches(path, _paths(request.app), n=1, cutoff=0.5)
+        hint = f" The nearest path is {near[0]}." if near else " See /openapi.json for all paths."
+        return refusal(request, NotFound(f"There is no {path[:200]}.{hint}"))
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        answer = refusal(request, MethodNotAllowed(f"{path[:200]} does not take {request.method}; it takes {allowed}."))
+        answer.headers["Allow"] = allowed
+        return answer
+    return refusal(request, _Other(error.status_code, str(error.detail)))
+
+
+async def _broken(request: Request, error: Exception) -> Json:
+    log.error("request.failed", path=request.url.path, exc_info=error)
+    return refusal(
+        request, PhayaError("Something went wrong on our side. Nothing was charged that is not in your jobs.")
+    )
+
+
+class MethodNotAllowed(PhayaError):
+    """The path exists, for other methods."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class _Other(PhayaError):
+    code = "http_error"
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status  # type: ignore[misc]
+
+
+def _paths(app: FastAPI) -> list[str]:
+    return list(app.openapi()["paths"])

@@ -1,0 +1,209 @@
+"""OpenAPI of what is made from the catalog: exact fields and words of each route."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from phaya.catalog.language import ChatRequest
+from phaya.catalog.service import Generation
+
+Schema = dict[str, Any]
+
+AMOUNT: Schema = {"type": "number", "description": "Credits, exact."}
+TEXT: Schema = {"type": "string"}
+MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+STATE: Schema = {"type": "string", "enum": ["queued", "processing", "completed", "failed", "cancelled"]}
+
+ERROR: Schema = {
+    "type": "object",
+    "required": ["success", "error", "message", "detail"],
+    "properties": {
+        "success": {"const": False},
+        "error": {"type": "string", "description": "A short code."},
+        "message": {"type": "string", "description": "One sentence: what is wrong and what is allowed."},
+        "detail": {"description": "The same sentence; for 422 a list of faults with `loc`, `msg` and `type`."},
+    },
+}
+
+REFUSALS = {
+    401: "The key is missing or not valid.",
+    402: "Not enough credits; `needed` and `available` say how many.",
+    403: "The key's scopes do not allow this.",
+    404: "There is no such job, or it is another account's.",
+    413: "The body is too large.",
+    422: "A field is wrong; nothing was charged.",
+    429: "Too many requests of this key; see Retry-After.",
+    503: "The service is off or its provider is down; nothing was charged.",
+}
+
+
+def plain_docs() -> dict[int | str, dict[str, Any]]:
+    """The refusals that any route may answer with."""
+    return {
+        status: {"description": text, "content": {"application/json": {"schema": ERROR}}}
+        for status, text in REFUSALS.items()
+    }
+
+
+def body_schema(model: type[BaseModel]) -> Schema:
+    """A request's JSON schema. Unknown fields are taken with a warning, so none are forbidden."""
+    schema = model.model_json_schema()
+    schema.pop("additionalProperties", None)
+    return schema
+
+
+def _inlined(schema: Schema) -> Schema:
+    """The schema without `$defs`, whose references would not resolve inside an OpenAPI document."""
+    definitions: dict[str, Schema] = schema.pop("$defs", {})
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, dict):
+            name = str(value.get("$ref", "")).rpartition("/")[2]  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            if name in definitions:
+                rest = {key: one for key, one in value.items() if key != "$ref"}  # pyright: ignore[reportUnknownVariableType]
+                return walk(definitions[name] | rest)
+            return {key: walk(one) for key, one in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(value, list):
+            return [walk(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
+        return value
+
+    return walk(schema)
+
+
+def create_docs(service: type[Generation], *, estimate: bool = False) -> Schema:
+    """The create (or estimate) route of a service."""
+    schema = _inlined(body_schema(service))
+    schema["properties"]["dry_run"] = {
+        "type": "boolean",
+        "default": False,
+        "description": "Validate and price only; nothing is charged or started.",
+    }
+    done = _quote() if estimate else _created(service)
+    prices = ", ".join(f"{name} {amount}" for name, amount in service.rates.items())
+    return {
+        "summary": ("Price of " if estimate else "") + service.name(),
+        "description": f"{service.summary()}. Credits: {prices}.",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema, "example": service.example}},
+        },
+        "responses": {"200": _answer("Accepted." if not estimate else "The price.", done)},
+    }
+
+
+def status_docs(service: type[Generation]) -> Schema:
+    """The status route of a service: failed jobs are 200 too."""
+    fields: Schema = {name: {"type": ["string", "array", "null"]} for name in service.answer.fields}
+    properties: Schema = {
+        "success": {"type": "boolean"},
+        "job_id": TEXT,
+        "id": TEXT,
+        "task_id": MAYBE_TEXT,
+        "service": TEXT,
+        "status": {"type": "string", "enum": list(dict.fromkeys(service.words.value))},
+        "state": STATE,
+        "progress": {"type": "number", "minimum": 0, "maximum": 1},
+        "message": MAYBE_TEXT,
+        **fields,
+        "result_url": MAYBE_TEXT,
+        "error": MAYBE_TEXT,
+        "error_code": MAYBE_TEXT,
+        "credits_used": AMOUNT,
+        "credits_refunded": AMOUNT,
+        "created_at": TEXT,
+        "completed_at": MAYBE_TEXT,
+        "processing_time_ms": {"type": "integer"},
+        "sandbox": {"type": "boolean"},
+    }
+    return {
+        "summary": f"Status of {service.name()}",
+        "responses": {"200": _answer("Where the job stands.", _object(properties))},
+    }
+
+
+def chat_docs() -> Schema:
+    """The native chat route."""
+    return {
+        "summary": ChatRequest.model_name,
+        "description": (ChatRequest.__doc__ or "").partition(":")[2].strip(),
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": _inlined(body_schema(ChatRequest)),
+                    "example": ChatRequest.example,
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The answer; with `stream` OpenAI-shaped events that end with `data: [DONE]`.",
+                "content": {
+                    "application/json": {
+                        "schema": _object(
+                            {
+                                "success": {"type": "boolean"},
+                                "id": MAYBE_TEXT,
+                                "model": TEXT,
+                                "message": {"type": "object"},
+                                "choices": {"type": "array", "items": {"type": "object"}},
+                                "usage": {"type": "object"},
+                                "credits_used": AMOUNT,
+                                "credits_balance": AMOUNT,
+                                "finish_reason": MAYBE_TEXT,
+                            }
+                        )
+                    },
+                    "text/event-stream": {"schema": TEXT},
+                },
+            },
+            "502": _answer("The model failed after it was asked; nothing was charged.", ERROR),
+        },
+    }
+
+
+def _created(service: type[Generation]) -> Schema:
+    first = "PENDING" if service.words.name.startswith("UPPER") else service.words.spell("queued")
+    return _object(
+        {
+            "success": {"type": "boolean"},
+            "job_id": TEXT,
+            "id": TEXT,
+            "task_id": MAYBE_TEXT,
+            "service": TEXT,
+            "status": {"type": "string", "enum": [first]},
+            "state": STATE,
+            "message": TEXT,
+            "credits_used": AMOUNT,
+            "credits_balance": AMOUNT,
+            "status_url": TEXT,
+            "sandbox": {"type": "boolean"},
+            "warnings": {"type": "array", "items": TEXT},
+        }
+    )
+
+
+def _quote() -> Schema:
+    return _object(
+        {
+            "success": {"type": "boolean"},
+            "dry_run": {"const": True},
+            "service": TEXT,
+            "credits": AMOUNT,
+            "credits_used": AMOUNT,
+            "credits_balance": AMOUNT,
+            "affordable": {"type": "boolean"},
+            "message": TEXT,
+            "warnings": {"type": "array", "items": TEXT},
+        }
+    )
+
+
+def _object(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _answer(description: str, schema: Schema) -> Schema:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -1,0 +1,170 @@
+"""How a job is opened and ended: in one transaction each, with its money. What happens in between is in moves.py."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import Connection
+
+from phaya import jobs, ledger
+from phaya.calls import Call, pack
+from phaya.clock import MINUTE, Clock
+from phaya.credits import NOTHING, Credits
+from phaya.database import Database
+from phaya.jobs import Job, Lost, State, Step
+from phaya.providers.roster import REMOTE, Roster
+
+
+class Workflow:
+    """Opens jobs, cancels them, and hears what providers call back."""
+
+    def __init__(
+        self,
+        database: Database,
+        roster: Roster,
+        clock: Clock,
+        *,
+        secret: bytes,
+        callback_base: str | None,
+        deadline_scale: float = 1.0,
+        sandbox: bool = False,
+    ) -> None:
+        """`callback_base` is where providers reach us, `…/api/v1`; None where they cannot."""
+        self.database = database
+        self.roster = roster
+        self.clock = clock
+        self.sandbox = sandbox
+        self.callback_base = callback_base
+        self._secret = secret
+        self._scale = deadline_scale
+        self._wakers: list[Callable[[], None]] = []
+
+    def on_wake(self, waker: Callable[[], None]) -> None:
+        """Registers who is told when a job became due now."""
+        self._wakers.append(waker)
+
+    def wake(self) -> None:
+        """Tells the workers of this process that there is something to do."""
+        for waker in self._wakers:
+            waker()
+
+    # ── opening and ending, each one transaction ─────────────────────────────────────────────────────────
+
+    def draft(
+        self,
+        account_id: str,
+        key_id: str,
+        service: str,
+        request: BaseModel,
+        call: Call,
+        price: Credits,
+        minutes: float,
+    ) -> Job:
+        """The row of a new job, not yet written; it fails after so many minutes of silence.
+
+        Raises Closed where nobody can carry the call out.
+        """
+        now = self.clock.now()
+        return Job(
+            id=str(uuid.uuid4()),
+            account_id=account_id,
+            key_id=key_id,
+            service=service,
+            request=request.model_dump_json(exclude_defaults=True),
+            call=pack(call),
+            sandbox=self.sandbox,
+            price=price,
+            state=State.QUEUED,
+            step=Step.OPEN,
+            lane=self.roster.lane(call),
+            deadline_at=now + self.scaled(minutes * MINUTE),
+            created_at=now,
+            next_at=now,
+        )
+
+    async def open(self, job: Job) -> Credits:
+        """Writes a new job and takes its price; returns the balance. Raises NotEnoughCredits."""
+        left = await self.database.write(open_job, job)
+        if not job.claimed:
+            self.wake()
+        return left
+
+    async def cancel(self, job_id: str, account_id: str) -> bool:
+        """Ends a job at the user's wish and returns its price; False where it has ended already."""
+        done = await self.database.write(cancel_job, job_id, account_id, self.clock.now(), self.scaled(MINUTE))
+        if done:
+            self.wake()
+        return done
+
+    # ── callbacks ────────────────────────────────────────────────────────────────────────────────────────
+
+    def callback_token(self, job_id: str) -> str:
+        """The unguessable part of a job's callback address."""
+        return hmac.new(self._secret, f"callback {job_id}".encode(), hashlib.sha256).hexdigest()[:40]
+
+    def callback_url(self, job: Job) -> str | None:
+        """Where a provider tells us that the job has ended."""
+        if self.callback_base is None:
+            return None
+        return f"{self.callback_base}/{job.service}/callback?job={job.id}&token={self.callback_token(job.id)}"
+
+    async def heard(self, job_id: str, token: str, headers: Mapping[str, str], body: object) -> bool:
+        """A callback came in. It only wakes the job; False where it proves nothing about itself."""
+        if not hmac.compare_digest(token.encode(), self.callback_token(job_id).encode()):
+            return False
+        provider = self.roster.kie
+        if provider is None:
+            return False
+        ticket = provider.callback_ticket(body)
+        if not provider.callback_is_signed(headers, ticket):
+            return False
+        if await self.database.write(jobs.poke, job_id, ticket, self.clock.now()):
+            self.wake()
+        return True
+
+    def scaled(self, milliseconds: float) -> int:
+        """A deadline or grace time, by the operator's factor."""
+        return max(1, int(milliseconds * self._scale))
+
+
+def open_job(connection: Connection, job: Job) -> Credits:
+    """Writes a job and its charge, together; returns the balance. Raises NotEnoughCredits."""
+    jobs.insert_job(connection, job)
+    return ledger.charge(connection, job.account_id, job.key_id, job.id, job.price, job.created_at)
+
+
+def end_job(
+    connection: Connection, job: Job, now: int, state: State, cost: Credits, values: Mapping[str, object]
+) -> Job:
+    """Writes a job's end and returns what it did not cost, together. Raises Lost."""
+    if job.state.ended:
+        raise Lost(job.id)
+    back = job.price - cost
+    written: dict[str, Any] = {"step": Step.DONE, "next_at": None, **values}
+    written |= {"state": state, "returned": back, "ended_at": now}
+    after = jobs.change(connection, job, now, **written)
+    given = ledger.give_back(connection, job.account_id, job.key_id, job.id, back, now)
+    if back and not given:
+        raise AssertionError(f"job {job.id} was given its credits back before it ended")
+    return after
+
+
+def cancel_job(connection: Connection, job_id: str, account_id: str, now: int, watch_after: int) -> bool:
+    """Ends a job that has not ended, with its whole price returned; False where it has."""
+    job = jobs.find(connection, job_id, account_id)
+    if job is None or job.state.ended or job.step is Step.TALKING:
+        return False
+    values: dict[str, object] = {
+        "error": "The job was cancelled; its credits were returned.",
+        "error_code": "cancelled",
+    }
+    if job.lane == REMOTE and job.step is not Step.OPEN:
+        # The provider cannot be stopped: what it charges us is still to be recorded.
+        values |= {"step": Step.WATCHING, "next_at": now + watch_after}
+    end_job(connection, job, now, State.CANCELLED, NOTHING, values)
+    return True

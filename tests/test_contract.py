@@ -1,0 +1,378 @@
+"""What clients of the API send and expect: words, fields and prices of every service."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from conftest import Phaya
+from phaya.catalog import CATALOG, SERVICES
+from phaya.catalog.service import Generation
+
+pytestmark = pytest.mark.anyio
+
+# The published price list, as clients budget by it.
+PRICES: list[tuple[str, dict[str, Any], str]] = [
+    ("text-to-image", {}, "1"),
+    ("text-to-image", {"aspect_ratio": "9:16"}, "1"),
+    ("sora2-text-to-video", {"n_frames": "15"}, "8"),
+    ("sora2-video", {"n_frames": "20"}, "8"),
+    ("text-to-music", {}, "3"),
+    ("image-to-video", {"duration": 60}, "0.5"),
+    *(
+        ("seedance-video", {"resolution": size, "duration": length, "generate_audio": sound}, price)
+        for size, row in {
+            "480p": ("2", "3", "3", "6", "4", "8"),
+            "720p": ("3", "6", "6", "12", "9", "18"),
+            "1080p": ("6", "12", "12", "23", "18", "35"),
+        }.items()
+        for (length, sound), price in zip(
+            [(length, sound) for length in ("4", "8", "12") for sound in (False, True)], row, strict=True
+        )
+    ),
+]
+WORDS = {
+    "text-to-image": ("PENDING", "QUEUED", "PROCESSING", "COMPLETED", "FAILED"),
+    "text-to-music": ("PENDING", "QUEUED", "PROCESSING", "COMPLETED", "FAILED"),
+    "sora2-text-to-video": ("processing", "completed", "failed", "cancelled"),
+    "sora2-video": ("processing", "completed", "failed", "cancelled"),
+    "seedance-video": ("processing", "completed", "failed", "cancelled"),
+    "image-to-video": ("processing", "completed", "failed"),
+}
+RESULT_FIELDS = {
+    "text-to-image": {"image_url"},
+    "text-to-music": {"audio_url", "audio_urls"},
+    "sora2-text-to-video": {"video_url"},
+    "sora2-video": {"video_url"},
+    "seedance-video": {"video_url", "audio_url"},
+    "image-to-video": {"video_url"},
+}
+CREATE = {
+    "text-to-image": "text-to-image/generate",
+    "text-to-music": "text-to-music/generate",
+    "sora2-text-to-video": "sora2-text-to-video/create",
+    "sora2-video": "sora2-video/create",
+    "seedance-video": "seedance-video/create",
+    "image-to-video": "image-to-video/create",
+}
+by_path = pytest.mark.parametrize("service", CATALOG, ids=[service.path for service in CATALOG])
+
+
+@by_path
+async def test_every_service_is_where_clients_look_for_it(service: type[Generation]) -> None:
+    assert CREATE[service.path] == service.create_path()
+
+
+@pytest.mark.parametrize(("path", "fields", "price"), PRICES)
+async def test_prices_are_those_of_the_price_list(phaya: Phaya, path: str, fields: dict[str, Any], price: str) -> None:
+    body = SERVICES[path].example | fields
+
+    quote = await phaya.post(f"{path}/estimate", body)
+
+    assert (200, Decimal(price)) == (quote.status, quote.exact("credits"))
+
+
+@by_path
+async def test_a_dry_run_costs_and_starts_nothing(phaya: Phaya, service: type[Generation]) -> None:
+    key = await phaya.new_key("50")
+
+    answer = await phaya.post(service.create_path(), service.example | {"dry_run": True}, key=key)
+
+    assert answer.json["dry_run"] is True
+    assert answer.exact("credits_used") == 0
+    assert await phaya.balance(key) == 50
+    assert (await phaya.get(f"{service.path}/history", key=key)).json["history"] == []
+
+
+@pytest.mark.parametrize("path", ["text-to-image", "seedance-video", "text-to-music", "sora2-text-to-video"])
+async def test_a_create_answers_with_all_that_clients_read(phaya: Phaya, path: str) -> None:
+    key = await phaya.new_key("100")
+
+    created = await phaya.create(SERVICES[path], key)
+
+    assert UUID(created["job_id"]).version == 4
+    assert created["id"] == created["job_id"]
+    assert created["success"] is True
+    assert created["task_id"] is None
+    assert created["status"] in WORDS[path]
+    assert created["state"] == "queued"
+    assert created["credits_used"] + created["credits_balance"] == 100
+    assert created["warnings"] == []
+    assert created["status_url"] == f"{phaya.url}/api/v1/{path}/status/{created['job_id']}"
+    assert not {"image_url", "video_url", "audio_url", "url", "output_url", "result_url"} & created.keys()
+
+
+@pytest.mark.parametrize("path", ["text-to-image", "sora2-text-to-video", "seedance-video", "text-to-music"])
+async def test_a_job_speaks_its_routes_words_until_its_result_is_there(phaya: Phaya, path: str) -> None:
+    created = await phaya.create(SERVICES[path], prompt=f"A quiet harbour, for {path}")
+    first = (await phaya.get(f"{path}/status/{created['job_id']}")).json
+    if first["state"] != "completed":
+        assert all(first[name] is None for name in RESULT_FIELDS[path]), "no result before the end"
+        assert first["result_url"] is None
+
+    last = await phaya.finish(path, created["job_id"])
+
+    assert first["status"] in WORDS[path]
+    assert last["status"] == WORDS[path][3 if path.startswith("text") else 1]
+    assert last["result_url"].startswith(f"{phaya.url}/media/")
+    assert last["error"] is None
+    assert last["progress"] == 1
+    assert last["completed_at"] >= last["created_at"]
+    assert last["sandbox"] is True
+
+
+async def test_a_client_can_poll_any_services_status_path(phaya: Phaya) -> None:
+    created = await phaya.create(SERVICES["text-to-image"], prompt="A stone bridge")
+    await phaya.finish("text-to-image", created["job_id"])
+
+    told = (await phaya.get(f"sora2-video/status/{created['job_id']}")).json
+
+    assert (told["status"], told["service"]) == ("completed", "text-to-image")
+    assert told["video_url"] == told["result_url"] is not None
+    assert "image_url" not in told
+
+
+async def test_a_strangers_job_is_as_unknown_as_none(phaya: Phaya) -> None:
+    created = await phaya.create(SERVICES["text-to-image"])
+    stranger = await phaya.new_key()
+    unknown = "3f0c9a52-0000-4000-8000-000000000000"
+
+    of_another = await phaya.get(f"text-to-image/status/{created['job_id']}", key=stranger)
+    of_nobody = await phaya.get(f"text-to-image/status/{unknown}", key=stranger)
+
+    assert of_another.status == of_nobody.status == 404
+    assert of_another.content.replace(created["job_id"].encode(), unknown.encode()) == of_nobody.content
+
+
+async def test_history_is_newest_first_and_filtered_by_any_word(phaya: Phaya) -> None:
+    key = await phaya.new_key("20")
+    made = [(await phaya.create(SERVICES["text-to-image"], key))["job_id"] for _ in range(3)]
+    failed = (await phaya.create(SERVICES["text-to-image"], key, prompt="no [refuse]"))["job_id"]
+    for job in (*made, failed):
+        await phaya.finish("text-to-image", job, key)
+
+    history = (await phaya.get("text-to-image/history?limit=10", key=key)).json["history"]
+    only_failed = (await phaya.get("text-to-image/history?status_filter=FAILED", key=key)).json["history"]
+    other = (await phaya.get("sora2-video/history", key=key)).json["history"]
+
+    assert [job["job_id"] for job in history] == [failed, *reversed(made)]
+    assert [job["job_id"] for job in only_failed] == [failed]
+    assert other == []
+
+
+async def test_a_strange_status_filter_is_told_what_is_allowed(phaya: Phaya) -> None:
+    answer = await phaya.get("text-to-image/history?status_filter=done")
+
+    assert answer.status == 422
+    assert "COMPLETED" in answer.json["message"]
+
+
+SLIPS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("text-to-image", {"text": "a cat"}, {"prompt": "a cat"}, "'text' was read as 'prompt'."),
+    ("text-to-image", {"prompt": "x", "aspect_ratio": "landscape"}, {"aspect_ratio": "16:9"}, "'16:9'"),
+    ("sora2-text-to-video", {"prompt": "x", "aspect_ratio": "9:16"}, {"aspect_ratio": "portrait"}, "'portrait'"),
+    ("sora2-text-to-video", {"prompt": "x", "n_frames": 15}, {"n_frames": "15"}, "15 was read as '15'"),
+    ("seedance-video", {"prompt": "boats", "duration": 4}, {"duration": "4"}, "4 was read as '4'"),
+    ("text-to-image", {"prompt": "x", "aspect": "1:1"}, {"aspect_ratio": "1:1"}, "Unknown field 'aspect' was ignored."),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "meant", "warning"), SLIPS)
+async def test_known_slips_are_mended_and_named(
+    phaya: Phaya, path: str, body: dict[str, Any], meant: dict[str, Any], warning: str
+) -> None:
+    from phaya.catalog.acceptance import accept
+
+    accepted = accept(SERVICES[path], body)
+    answer = await phaya.post(f"{path}/estimate", body)
+
+    assert answer.status == 200
+    assert any(warning in told for told in answer.json["warnings"])
+    assert {name: getattr(accepted.request, name) for name in meant} == meant
+
+
+async def test_strict_handling_turns_warnings_into_refusals(phaya: Phaya) -> None:
+    body = {"prompt": "x", "colour": "red"}
+
+    strict = await phaya.post("text-to-image/generate", body, Prefer="handling=strict")
+
+    assert strict.status == 422
+    assert "Unknown field 'colour'" in strict.json["message"]
+
+
+FAULTS: list[tuple[str, Any, str]] = [
+    ("text-to-image", {}, "prompt: is required"),
+    ("text-to-image", {"prompt": "  "}, "prompt: must not be blank"),
+    ("text-to-image", {"prompt": "x" * 1001}, "prompt: must have at most 1000 characters, not 1001"),
+    ("text-to-image", {"prompt": "x", "aspect_ratio": "5:5"}, "must be one of 1:1, 4:3, 3:4, 16:9, 9:16, not '5:5'"),
+    ("sora2-video", {"prompt": "x", "image_urls": []}, "image_urls: must have at least 1 items"),
+    ("sora2-video", {"prompt": "x", "image_urls": ["ftp://x/y.png"]}, "must be an http or https address"),
+    ("seedance-video", {"prompt": "xy"}, "prompt: must have at least 3 characters"),
+    ("image-to-video", {"image_url": "https://x/y.png", "duration": 61}, "duration"),
+    ("image-to-video", {"image_url": "https://x/y.png", "zoom": {"mode": "spin"}}, "zoom.mode: must be one of center"),
+    ("text-to-image", [1], "body: must be a JSON object"),
+    ("text-to-image", b"{", "body: is not JSON"),
+    ("text-to-image", {"prompt": "x", "dry_run": "maybe"}, "dry_run: must be true or false"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "told"), FAULTS)
+async def test_bad_input_is_named_and_costs_nothing(phaya: Phaya, path: str, body: Any, told: str) -> None:
+    key = await phaya.new_key("9")
+
+    answer = await phaya.post(CREATE[path], body, key=key)
+
+    assert answer.status == 422
+    assert told in answer.json["message"]
+    assert answer.json["success"] is False
+    assert answer.json["error"] == "invalid_request"
+    assert isinstance(answer.json["detail"], list)
+    assert {"loc", "msg", "type"} <= {*answer.json["detail"][0]}
+    assert await phaya.balance(key) == 9
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Authorization": ""}, {"Authorization": "Bearer nonsense"}, {"X-API-Key": "pk_x"}]
+)
+async def test_without_a_good_key_nothing_opens(phaya: Phaya, headers: dict[str, str]) -> None:
+    async with phaya.session.get(f"{phaya.url}/api/v1/user/credits", headers=headers) as answer:
+        body = await answer.json()
+
+    assert answer.status == 401
+    assert body["error"] == "unauthorized"
+    assert body["message"] == body["detail"]
+
+
+async def test_both_headers_carry_a_key(phaya: Phaya) -> None:
+    async with phaya.session.get(f"{phaya.url}/api/v1/user/credits", headers={"X-API-Key": phaya.key}) as answer:
+        assert answer.status == 200
+
+
+async def test_too_few_credits_are_told_with_needed_and_available(phaya: Phaya) -> None:
+    key = await phaya.new_key("7.5")
+
+    answer = await phaya.post("sora2-text-to-video/create", {"prompt": "x"}, key=key)
+
+    assert answer.status == 402
+    assert answer.json["error"] == "insufficient_credits"
+    assert (answer.exact("needed"), answer.exact("available")) == (Decimal(8), Decimal("7.5"))
+    assert "8 needed" in answer.json["message"]
+    assert "7.5" in answer.json["message"]
+
+
+async def test_a_key_does_only_what_its_scopes_allow(phaya: Phaya) -> None:
+    key = await phaya.new_key("50", scopes=["text-to-image"])
+
+    allowed = await phaya.post("text-to-image/generate", {"prompt": "x"}, key=key)
+    refused = await phaya.post("sora2-text-to-video/create", {"prompt": "x"}, key=key)
+    chat = await phaya.post("phaya-gpt/chat/completions", {"messages": [{"role": "user", "content": "x"}]}, key=key)
+
+    assert (allowed.status, refused.status, chat.status) == (200, 403, 403)
+    assert "sora2-text-to-video" in refused.json["message"]
+
+
+async def test_a_keys_cap_is_part_of_the_charge(phaya: Phaya) -> None:
+    key = await phaya.new_key("50", cap="2.5")
+
+    answers = [await phaya.post("text-to-image/generate", {"prompt": "x"}, key=key) for _ in range(3)]
+
+    assert [answer.status for answer in answers] == [200, 200, 402]
+    assert "cap leaves 0.5" in answers[2].json["message"]
+    assert await phaya.balance(key) == 48
+
+
+async def test_every_answer_tells_the_remaining_quota_and_429_when_to_come_back(phaya: Phaya) -> None:
+    key = await phaya.new_key("1", rate=3)
+
+    answers = [await phaya.get("user/credits", key=key) for _ in range(4)]
+
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
+    assert [int(answer.headers["RateLimit"].split("r=")[1].split(";")[0]) for answer in answers] == [2, 1, 0, 0]
+    assert answers[0].headers["RateLimit-Policy"] == '"requests";q=3;w=60'
+    assert 1 <= int(answers[3].headers["Retry-After"]) <= 60
+    assert answers[3].json["error"] == "rate_limited"
+
+
+async def test_polls_have_a_quota_of_their_own(phaya: Phaya) -> None:
+    key = await phaya.new_key("1", rate=2)
+    job = (await phaya.create(SERVICES["text-to-image"], key))["job_id"]
+    await phaya.get("user/credits", key=key)
+
+    statuses = {(await phaya.get(f"text-to-image/status/{job}", key=key)).status for _ in range(30)}
+
+    assert {200} == statuses
+
+
+async def test_an_unknown_path_names_the_nearest_one(phaya: Phaya) -> None:
+    answer = await phaya.post("text-to-imge/generate", {"prompt": "x"})
+
+    assert answer.status == 404
+    assert "/api/v1/text-to-image/generate" in answer.json["message"]
+
+
+async def test_a_wrong_method_is_told_the_right_one(phaya: Phaya) -> None:
+    answer = await phaya.get("text-to-image/generate")
+
+    assert answer.status == 405
+    assert "POST" in answer.json["message"]
+
+
+async def test_openapi_has_the_exact_values_of_every_field(phaya: Phaya) -> None:
+    document = (await phaya.ask("GET", "/openapi.json")).json
+
+    for service in CATALOG:
+        route = document["paths"][f"/api/v1/{service.create_path()}"]["post"]
+        fields = route["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        for name, field in service.model_json_schema()["properties"].items():
+            assert fields[name].get("enum") == field.get("enum"), (service.path, name)
+        status = document["paths"][f"/api/v1/{service.path}/status/{{job_id}}"]["get"]
+        words = status["responses"]["200"]["content"]["application/json"]["schema"]["properties"]["status"]["enum"]
+        assert set(words) <= set(WORDS[service.path])
+    assert "$defs" not in str(document["paths"])
+
+
+async def test_the_list_of_services_needs_no_key_and_says_it_all(phaya: Phaya) -> None:
+    async with phaya.session.get(f"{phaya.url}/api/v1/services") as answer:
+        services = {service["service"]: service for service in (await answer.json())["services"]}
+
+    assert services.keys() == {*SERVICES, "phaya-gpt"}
+    for service in services.values():
+        assert {"name", "summary", "create", "prices", "schema", "example", "makes"} <= service.keys()
+
+
+async def test_account_routes_answer_with_the_agreed_fields(phaya: Phaya) -> None:
+    key = await phaya.new_key("12.5")
+
+    profile = (await phaya.get("user/profile", key=key)).json
+    credits = (await phaya.get("user/credits", key=key)).json
+    history = (await phaya.get("user/credits/history?limit=5", key=key)).json
+    cache = await phaya.post("user/credits/invalidate-cache", {}, key=key)
+
+    assert profile["credits_balance"] == credits["credits_balance"] == 12.5
+    assert profile["user_id"] == credits["user_id"]
+    assert "@" in profile["email"]
+    assert (credits["currency"], credits["cached"]) == ("THB", False)
+    assert credits["credits_balance_formatted"] == "12.5 THB"
+    assert [(entry["reason"], entry["amount"]) for entry in history["history"]] == [("grant", 12.5)]
+    assert cache.status == 200
+
+
+async def test_pages_of_other_origins_may_call_the_api(phaya: Phaya) -> None:
+    headers = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    async with phaya.session.options(f"{phaya.url}/api/v1/text-to-image/generate", headers=headers) as answer:
+        assert answer.status == 200
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_marks_on_optional_fields_are_seen() -> None:
+    service = SERVICES["image-to-video"]
+
+    assert {"image_url", "music_url"} == service.inputs().keys()
+    assert "music_url" == service.spellings()["audio_url"]

@@ -1,0 +1,137 @@
+"""Money as a state machine: whatever happens in whatever order, granted = balance + held + spent."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from sqlalchemy import Connection, create_engine, func, select
+
+from phaya import jobs, keys, ledger
+from phaya.calls import KieTask, pack
+from phaya.credits import NOTHING, Credits
+from phaya.errors import NotEnoughCredits
+from phaya.jobs import Job, Lost, State, Step
+from phaya.schema import entries, metadata
+from phaya.workflow import cancel_job, end_job, open_job
+
+AMOUNTS = st.integers(0, 20_000_000_000).map(Credits)
+
+
+class Money(RuleBasedStateMachine):
+    """Grants, charges, ends and cancels; also twice, late and with rows that have moved on."""
+
+    taken = Bundle("taken")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = create_engine("sqlite://")
+        self.connection: Connection = self.engine.connect()
+        metadata.create_all(self.connection)
+        self.connection.commit()
+        self.now = 1_800_000_000_000
+        self.granted = 0
+        self.number = 0
+        self.accounts: list[tuple[str, str]] = []
+        for email, cap in (("a@x", None), ("b@x", Credits(15_000_000_000))):
+            account = self.work(keys.open_account, email, self.now)
+            _, key = self.work(keys.mint, b"secret", account, "k", self.now, cap=cap)
+            self.accounts.append((account.id, key.id))
+
+    def work(self, function: Any, *values: Any, **named: Any) -> Any:
+        with self.connection.begin():
+            return function(self.connection, *values, **named)
+
+    def teardown(self) -> None:
+        self.connection.close()
+        self.engine.dispose()
+
+    @rule(who=st.integers(0, 1), amount=AMOUNTS.filter(bool))
+    def grant(self, who: int, amount: Credits) -> None:
+        self.work(ledger.grant, self.accounts[who][0], amount, "", self.now)
+        self.granted += amount.units
+
+    @rule(target=taken, who=st.integers(0, 1), price=AMOUNTS)
+    def open(self, who: int, price: Credits) -> Job | None:
+        account, key = self.accounts[who]
+        self.number += 1
+        job = Job(
+            id=f"job-{self.number}", account_id=account, key_id=key, service="text-to-image", request="{}",
+            call=pack(KieTask("z-image", {})), sandbox=True, price=price, state=State.QUEUED, step=Step.OPEN,
+            lane="remote", deadline_at=self.now + 1, created_at=self.now, next_at=self.now,
+        )  # fmt: skip
+        before = self.work(ledger.balance, account)
+        try:
+            left = self.work(open_job, job)
+        except NotEnoughCredits:
+            assert self.work(jobs.find, job.id) is None, "a refused job leaves no row"
+            assert self.work(ledger.balance, account) == before
+            return None
+        assert left == before - price
+        return job
+
+    @rule(job=taken, share=st.integers(0, 100), done=st.booleans())
+    def end(self, job: Job | None, share: int, done: bool) -> None:
+        """Ends a job by the row as it was when read first: only the first end counts."""
+        if job is None:
+            return
+        cost = Credits(job.price.units * share // 100) if done else NOTHING
+        with contextlib.suppress(Lost):
+            self.work(end_job, job, self.now, State.COMPLETED if done else State.FAILED, cost, {})
+
+    @rule(job=taken, share=st.integers(0, 100))
+    def end_fresh(self, job: Job | None, share: int) -> None:
+        """Ends a job by its newest row."""
+        if job is None:
+            return
+        row = self.work(jobs.find, job.id)
+        with contextlib.suppress(Lost):
+            self.work(end_job, row, self.now, State.COMPLETED, Credits(job.price.units * share // 100), {})
+
+    @rule(job=taken)
+    def cancel(self, job: Job | None) -> None:
+        if job is not None:
+            self.work(cancel_job, job.id, job.account_id, self.now, 1)
+
+    @rule(job=consumes(taken))
+    def return_by_hand(self, job: Job | None) -> None:
+        """A second return of an ended job is refused by the database itself."""
+        if job is None:
+            return
+        row: Job = self.work(jobs.find, job.id)
+        if row.state.ended and row.returned:
+            assert not self.work(ledger.give_back, row.account_id, row.key_id, row.id, row.returned, self.now)
+
+    @invariant()
+    def nothing_is_lost_or_made(self) -> None:
+        balances = sum(self.work(ledger.balance, account).units for account, _ in self.accounts)
+        held = spent = 0
+        for number in range(1, self.number + 1):
+            job: Job | None = self.work(jobs.find, f"job-{number}")
+            if job is None:
+                continue
+            if job.state.ended:
+                spent += (job.price - job.returned).units
+            else:
+                held += job.price.units
+        assert self.granted == balances + held + spent
+        with self.connection.begin():
+            total = self.connection.execute(select(func.coalesce(func.sum(entries.c.amount), 0))).scalar_one()
+        assert total == balances
+
+    @invariant()
+    def the_audit_is_clean(self) -> None:
+        assert self.work(ledger.audit) == []
+
+    @invariant()
+    def a_cap_is_never_passed(self) -> None:
+        for key, _, _ in self.work(keys.listing, self.accounts[1][0]):
+            assert key.cap is not None
+            assert key.spent <= key.cap
+
+
+TestMoney = Money.TestCase
+TestMoney.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -1,0 +1,383 @@
+"""The engine's moves, one at a time, with a provider whose every answer the test decides."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Clock
+from phaya import jobs, keys, ledger
+from phaya.addresses import Fetcher, Guard
+from phaya.calls import Finished, KieTask, Look, Refused, RemoteCall, Waiting
+from phaya.catalog import SERVICES
+from phaya.credits import credits
+from phaya.database import Embedded
+from phaya.jobs import Job, Lost, State, Step
+from phaya.limits import Limits
+from phaya.moves import LEASE, SUBMIT_LEASE, Moves
+from phaya.providers import Budget, NotThere, Rejected, Unavailable, Unknown
+from phaya.providers.ffmpeg import Ffmpeg
+from phaya.providers.roster import Roster
+from phaya.results import Results
+from phaya.storage import Storage
+from phaya.workflow import Workflow, end_job, open_job
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Scripted:
+    """A provider that answers what it is told to, and counts."""
+
+    name: str = "kie"
+    keys: Sequence[str] = ("k1",)
+    creations: Budget = field(default_factory=lambda: Budget(20, 10))
+    looks: Budget = field(default_factory=lambda: Budget(1000, 1))
+    submits: list[object] = field(default_factory=list[object])
+    answers: list[object] = field(default_factory=list[object])
+    submitted: int = 0
+    looked: int = 0
+
+    async def submit(self, call: RemoteCall, key: str, callback_url: str | None) -> str:
+        self.submitted += 1
+        answer = self.submits.pop(0) if self.submits else "ticket"
+        if isinstance(answer, BaseException):
+            raise answer
+        return str(answer)
+
+    async def look(self, call: RemoteCall, key: str, ticket: str) -> Look:
+        self.looked += 1
+        answer = self.answers.pop(0) if self.answers else Waiting()
+        if isinstance(answer, BaseException):
+            raise answer
+        assert isinstance(answer, Waiting | Finished | Refused)
+        return answer
+
+    def callback_ticket(self, body: object) -> str | None:
+        return str(body)
+
+    def callback_is_signed(self, headers: Mapping[str, str], ticket: str | None) -> bool:
+        return True
+
+
+@dataclass
+class Bench:
+    """A workflow without a worker: the test claims and advances."""
+
+    database: Embedded
+    clock: Clock
+    provider: Scripted
+    workflow: Workflow
+    moves: Moves
+    account: str
+    key: str
+
+    async def open(self, price: str = "8") -> Job:
+        service = SERVICES["sora2-text-to-video"]
+        request = service.model_validate({"prompt": "x"})
+        job = self.workflow.draft(
+            self.account, self.key, service.path, request, KieTask("sora-2-text-to-video", {}), credits(price), 45
+        )
+        await self.database.write(open_job, job)
+        return job
+
+    async def claim(self) -> list[Job]:
+        return await self.database.write(jobs.claim, "remote", 10, self.clock.now(), LEASE)
+
+    async def move(self) -> Job:
+        """Claims the one due job and advances it; answers its row."""
+        [job] = await self.claim()
+        await self.moves.advance(job)
+        return await self.row(job)
+
+    async def row(self, job: Job) -> Job:
+        found = await self.database.read(jobs.find, job.id)
+        assert found is not None
+        return found
+
+    async def balance(self) -> str:
+        return str(await self.database.read(ledger.balance, self.account))
+
+    async def clean(self) -> bool:
+        return await self.database.read(ledger.audit) == []
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, clock: Clock) -> AsyncGenerator[Bench, None]:
+    database = Embedded(tmp_path)
+    account = await database.write(keys.open_account, "a@x", clock.now())
+    _, key = await database.write(keys.mint, b"s", account, "k", clock.now())
+    await database.write(ledger.grant, account.id, credits("100"), "", clock.now())
+    provider = Scripted()
+    workflow = Workflow(
+        database,
+        Roster(provider, Ffmpeg()),
+        clock,
+        secret=b"s",
+        callback_base="http://127.0.0.1:9/api/v1",
+    )
+    results = Results(Storage(tmp_path.as_uri(), "http://x"), Fetcher(Guard()), tmp_path / "work")
+    moves = Moves(workflow, results, Limits())
+    yield Bench(database, clock, provider, workflow, moves, account.id, key.id)
+    await database.close()
+
+
+async def test_the_intent_is_written_before_the_provider_is_spoken_to(bench: Bench) -> None:
+    seen: list[Step] = []
+    job = await bench.open()
+
+    class Peeking(Scripted):
+        async def submit(self, call: RemoteCall, key: str, callback_url: str | None) -> str:
+            seen.append((await bench.row(job)).step)
+            return "ticket"
+
+    bench.workflow.roster = Roster(Peeking(), Ffmpeg())
+    after = await bench.move()
+
+    assert seen == [Step.SUBMITTING]
+    assert (after.step, after.ticket, after.state) == (Step.AWAITING, "ticket", State.PROCESSING)
+
+
+async def test_a_process_that_dies_while_submitting_never_submits_again(bench: Bench) -> None:
+    job = await bench.open()
+    [held] = await bench.claim()
+    await bench.database.write(
+        jobs.change, held, bench.clock.now(), hold=True, step=Step.SUBMITTING, next_at=bench.clock.now() + SUBMIT_LEASE
+    )
+    assert await bench.claim() == [], "while the lease lasts nobody else touches it"
+    bench.clock.pass_seconds(SUBMIT_LEASE / 1000)
+
+    doubted = await bench.move()
+    waiting = await bench.move()
+
+    assert (doubted.step, waiting.step) == (Step.UNSURE, Step.UNSURE)
+    assert bench.provider.submitted == 0
+    assert (await bench.row(job)).state == "processing"
+
+
+async def test_an_unsure_job_is_found_again_by_its_callback(bench: Bench) -> None:
+    bench.provider.submits = [Unknown("?", "read timed out")]
+    job = await bench.open()
+    await bench.move()
+    await bench.move()
+    assert await bench.workflow.heard(job.id, bench.workflow.callback_token(job.id), {}, "named")
+
+    found = await bench.move()
+
+    assert (found.step, found.ticket) == (Step.AWAITING, "named")
+    assert bench.provider.submitted == 1
+
+
+async def test_an_unsure_job_that_nobody_calls_back_is_refunded_and_watched(bench: Bench) -> None:
+    bench.provider.submits = [Unknown("?", "read timed out")]
+    await bench.open()
+    await bench.move()
+    await bench.move()
+    assert await bench.balance() == "92"
+    bench.clock.pass_seconds(45 * 60)
+
+    ended = await bench.move()
+
+    assert (ended.state, ended.step, ended.error_code) == (State.FAILED, Step.WATCHING, "unknown")
+    assert await bench.balance() == "100"
+    assert await bench.clean()
+
+
+@pytest.mark.parametrize("token", ["", "x" * 40])
+async def test_a_callback_without_the_right_token_changes_nothing(bench: Bench, token: str) -> None:
+    job = await bench.open()
+    before = await bench.row(job)
+
+    heard = await bench.workflow.heard(job.id, token, {}, "forged")
+
+    assert not heard
+    assert await bench.row(job) == before
+
+
+async def test_a_callback_is_never_believed_only_asked_about(bench: Bench) -> None:
+    job = await bench.open()
+    await bench.move()
+    await bench.workflow.heard(job.id, bench.workflow.callback_token(job.id), {}, '{"state": "success"}')
+
+    after = await bench.move()
+
+    assert (after.state, bench.provider.looked) == (State.PROCESSING, 1)
+
+
+async def test_a_callback_during_a_look_is_not_forgotten(bench: Bench) -> None:
+    job = await bench.open()
+    await bench.move()
+    bench.clock.pass_seconds(10)
+
+    class Interrupted(Scripted):
+        async def look(self, call: RemoteCall, key: str, ticket: str) -> Look:
+            await bench.workflow.heard(job.id, bench.workflow.callback_token(job.id), {}, ticket)
+            return Waiting()
+
+    bench.workflow.roster = Roster(Interrupted(), Ffmpeg())
+    after = await bench.move()
+
+    assert after.next_at == bench.clock.now(), "it is looked at again at once"
+
+
+async def test_a_rejected_submit_is_refunded_and_not_repeated(bench: Bench) -> None:
+    bench.provider.submits = [Rejected("The picture may not show this.", code="content_rejected")]
+    await bench.open()
+
+    ended = await bench.move()
+
+    assert (
+        ended.state, ended.error_code, ended.step, ended.next_at,
+    ) == (State.FAILED, "content_rejected", Step.DONE, None)  # fmt: skip
+    assert ended.error == "The picture may not show this."
+    assert (await bench.balance(), bench.provider.submitted) == ("100", 1)
+
+
+async def test_an_unreachable_provider_is_asked_again_later(bench: Bench) -> None:
+    bench.provider.submits = [Unavailable("busy", retry_after=10)]
+    await bench.open()
+
+    postponed = await bench.move()
+    assert (postponed.step, postponed.state) == (Step.OPEN, State.QUEUED)
+    assert await bench.claim() == []
+    bench.clock.pass_seconds(11)
+    after = await bench.move()
+
+    assert (after.step, bench.provider.submitted) == (Step.AWAITING, 2)
+
+
+async def test_a_job_that_cannot_start_before_its_deadline_fails_unbought(bench: Bench) -> None:
+    await bench.open()
+    bench.clock.pass_seconds(45 * 60)
+
+    ended = await bench.move()
+
+    assert (ended.state, bench.provider.submitted) == (State.FAILED, 0)
+    assert await bench.balance() == "100"
+
+
+async def test_a_strange_word_is_shown_to_the_operator_and_looked_at_again(bench: Bench) -> None:
+    bench.provider.answers = [Unknown("odd", "state 'archived' in {…}")]
+    await bench.open()
+    await bench.move()
+    bench.clock.pass_seconds(10)
+
+    after = await bench.move()
+
+    assert (after.step, after.trouble) == (Step.AWAITING, "state 'archived' in {…}")
+
+
+async def test_a_ticket_is_given_time_to_appear_and_then_counts_as_lost(bench: Bench) -> None:
+    bench.provider.answers = [NotThere("no", "recordInfo is null"), NotThere("no", "recordInfo is null")]
+    await bench.open()
+    await bench.move()
+    bench.clock.pass_seconds(10)
+    early = await bench.move()
+    bench.clock.pass_seconds(120)
+
+    late = await bench.move()
+
+    assert (early.state, late.state, late.error_code) == (State.PROCESSING, State.FAILED, "lost")
+    assert await bench.balance() == "100"
+
+
+@pytest.mark.parametrize("cost", ["0", "8"])
+async def test_whoever_lost_its_claim_changes_nothing(bench: Bench, cost: str) -> None:
+    await bench.open()
+    [sleeper] = await bench.claim()
+    bench.clock.pass_seconds(LEASE / 1000 + 1)
+    [successor] = await bench.claim()
+
+    with pytest.raises(Lost):
+        await bench.database.write(end_job, sleeper, bench.clock.now(), State.COMPLETED, credits(cost), {})
+
+    assert (await bench.row(successor)).rev == successor.rev
+    assert await bench.clean()
+
+
+async def test_the_same_failure_told_ten_times_returns_once(bench: Bench) -> None:
+    await bench.open()
+    [job] = await bench.claim()
+    ends: list[Any] = []
+    for _ in range(10):
+        try:
+            ends.append(await bench.database.write(end_job, job, bench.clock.now(), State.FAILED, credits("0"), {}))
+        except Lost:
+            continue
+
+    assert len(ends) == 1
+    assert await bench.balance() == "100"
+    assert await bench.clean()
+
+
+async def test_the_providers_limit_is_kept_whatever_is_queued(bench: Bench) -> None:
+    for _ in range(30):
+        await bench.open("0")
+    for _ in range(3):
+        for job in await bench.claim():
+            await bench.moves.advance(job)
+
+    assert bench.provider.submitted == 20
+
+
+async def test_a_cancel_before_the_submit_buys_nothing(bench: Bench) -> None:
+    job = await bench.open()
+    [held] = await bench.claim()
+    assert await bench.workflow.cancel(job.id, bench.account)
+
+    await bench.moves.advance(held)
+
+    assert ((await bench.row(job)).state, bench.provider.submitted) == (State.CANCELLED, 0)
+    assert await bench.balance() == "100"
+
+
+async def test_a_cancel_during_the_submit_keeps_the_ticket_findable(bench: Bench) -> None:
+    job = await bench.open()
+
+    class Slow(Scripted):
+        async def submit(self, call: RemoteCall, key: str, callback_url: str | None) -> str:
+            assert await bench.workflow.cancel(job.id, bench.account)
+            return "bought"
+
+    bench.workflow.roster = Roster(Slow(), Ffmpeg())
+    after = await bench.move()
+
+    assert (after.state, after.step, after.hint) == (State.CANCELLED, Step.WATCHING, "bought")
+    assert await bench.balance() == "100"
+    assert await bench.clean()
+
+
+async def test_what_a_cancelled_job_cost_us_is_recorded(bench: Bench) -> None:
+    job = await bench.open()
+    await bench.move()
+    await bench.workflow.cancel(job.id, bench.account)
+    bench.provider.answers = [Refused("failed later", spent="0")]
+    bench.clock.pass_seconds(61)
+
+    after = await bench.move()
+
+    assert (after.state, after.step, after.spent) == (State.CANCELLED, Step.DONE, "0")
+
+
+async def test_a_chat_whose_process_died_is_swept_and_paid_back(bench: Bench) -> None:
+    from dataclasses import replace
+
+    from phaya.calls import Chat
+
+    request = SERVICES["text-to-image"].model_validate({"prompt": "x"})
+    draft = bench.workflow.draft(bench.account, bench.key, "phaya-gpt", request, Chat({}), credits("3"), 15)
+    lease = bench.clock.now() + 900_000
+    talking = replace(draft, step=Step.TALKING, state=State.PROCESSING, claimed=True, next_at=lease)
+    await bench.database.write(open_job, talking)
+    assert await bench.balance() == "97"
+    bench.clock.pass_seconds(901)
+
+    ended = await bench.move()
+
+    assert (ended.state, ended.error_code) == (State.FAILED, "interrupted")
+    assert await bench.balance() == "100"
+    assert await bench.clean()
