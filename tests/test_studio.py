@@ -66,6 +66,7 @@ async def sung(path: Path, seed: str, style: str = "pop", *, instrumental: bool 
         ("a.webp", "WEBP", (288, 512)),
         ("wide.png", "PNG", (1408, 176)),
         ("tall.png", "PNG", (88, 704)),
+        ("tiny.png", "PNG", (1, 3)),
     ],
 )
 async def test_picture_has_the_asked_size_and_the_format_of_its_suffix(

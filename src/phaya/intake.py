@@ -43,11 +43,12 @@ class Intake:
         self._clock = clock
         folder.mkdir(parents=True, exist_ok=True)
 
-    async def take(self, request: G) -> G:
-        """The request with every input checked, and its addresses exchanged where we keep a copy.
+    async def take(self, request: G, *, keep: bool = True) -> G:
+        """The request with every input checked and measured, and its addresses exchanged where we keep a copy.
 
         Local work reads from our storage, so all its inputs are copied there; a remote provider gets public
-        addresses as they are, and a link to our copy of a data URL. Raises Invalid, naming the field.
+        addresses as they are, and a link to our copy of a data URL. Without `keep` nothing is copied or exchanged,
+        only checked and measured. Raises Invalid, naming the field.
         """
         sources = list(_sources(request))
         if not sources:
@@ -55,7 +56,7 @@ class Intake:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             found = await asyncio.gather(
                 *(
-                    self._take(source, Path(folder) / str(number), request.local)
+                    self._take(source, Path(folder) / str(number), request.local, keep)
                     for number, source in enumerate(sources)
                 ),
                 return_exceptions=True,
@@ -68,10 +69,16 @@ class Intake:
                 raise outcome
         if faults:
             raise Invalid(*faults)
-        taken = zip(sources, found, strict=True)
-        return request.with_inputs({(source.field, source.address): str(address) for source, address in taken})
+        addresses: dict[tuple[str, str], str] = {}
+        lengths: dict[str, float] = {}
+        for source, outcome in zip(sources, found, strict=True):
+            assert isinstance(outcome, tuple)
+            addresses[source.field, source.address] = outcome[0]
+            lengths[source.field] = lengths.get(source.field, 0) + outcome[1]
+        return request.with_lengths(lengths).with_inputs(addresses)
 
-    async def _take(self, source: _Source, file: Path, local: bool) -> str:
+    async def _take(self, source: _Source, file: Path, local: bool, keep: bool) -> tuple[str, float]:
+        """Where the input is from now on, and how many seconds it lasts."""
         ours = self._storage.key_of(source.address)
         try:
             if ours is not None:
@@ -90,28 +97,40 @@ class Intake:
             raise Invalid(Fault(source.field, "is a link of ours that has expired", "input_unreachable")) from error
         except Unreadable as error:
             raise Invalid(Fault(source.field, f"is not usable: {error}", "input_unreadable")) from error
-        if measured.kind != source.mark.media:
+        if measured.kind not in (source.mark.media, source.mark.otherwise):
             raise Invalid(Fault(source.field, f"must be {KINDS[source.mark.media]}", "input_unreadable"))
+        seconds = measured.seconds or 0
+        _check_length(source, seconds)
+        if not keep:
+            return source.address, seconds
         if local:
-            return await self._keep(file, measured)
+            return await self._keep(source.field, file, measured), seconds
         if source.address.startswith("data:"):
-            return self._storage.link(await self._keep(file, measured, clean=False))
-        return source.address
+            return self._storage.link(await self._keep(source.field, file, measured, clean=False)), seconds
+        return source.address, seconds
 
-    async def _keep(self, file: Path, measured: Measured, *, clean: bool = True) -> str:
+    async def _keep(self, field: str, file: Path, measured: Measured, *, clean: bool = True) -> str:
         """Copies an input to our storage and answers its key. FFmpeg only ever sees pictures made clean."""
         if measured.kind == "image" and clean:
             cleaned = file.with_suffix(".png")
             try:
                 measured = await clean_picture(file, cleaned)
             except Unreadable as error:
-                raise Invalid(Fault("image_url", f"is not usable: {error}", "input_unreadable")) from error
+                raise Invalid(Fault(field, f"is not usable: {error}", "input_unreadable")) from error
             file = cleaned
         mark = await asyncio.to_thread(_digest, file)
         month = datetime.fromtimestamp(self._clock.now() / 1000, UTC)
         key = f"inputs/{month:%Y/%m}/{mark}.{measured.extension}"
         await self._storage.put(key, file, measured.content_type)
         return key
+
+
+def _check_length(source: _Source, seconds: float) -> None:
+    mark = source.mark
+    if (mark.shortest or 0) <= seconds <= (mark.longest or seconds):
+        return
+    allowed = f"{mark.shortest or 0:g} to {mark.longest:g}" if mark.longest else f"at least {mark.shortest:g}"
+    raise Invalid(Fault(source.field, f"must last {allowed} seconds, not {seconds:.1f}", "input_length"))
 
 
 def _sources(request: Generation) -> list[_Source]:

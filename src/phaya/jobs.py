@@ -100,12 +100,12 @@ def find(connection: Connection, job_id: str, account_id: str | None = None) -> 
 
 
 def history(
-    connection: Connection, account_id: str, service: str, limit: int, states: tuple[State, ...] = ()
+    connection: Connection, account_id: str, services: tuple[str, ...], limit: int, states: tuple[State, ...] = ()
 ) -> list[Job]:
-    """An account's jobs of one service, newest first."""
+    """An account's jobs of some services, newest first."""
     query = (
         select(jobs)
-        .where(jobs.c.account_id == account_id, jobs.c.service == service)
+        .where(jobs.c.account_id == account_id, jobs.c.service.in_(services))
         .order_by(jobs.c.created_at.desc(), jobs.c.id)
         .limit(limit)
     )

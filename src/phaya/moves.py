@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -38,6 +38,8 @@ from phaya.results import Results, Unkept
 from phaya.workflow import Workflow, end_job
 
 log = structlog.get_logger()
+
+Work = TypeVar("Work")
 
 LEASE = 60 * SECOND
 """How long a claim lasts; every time-out of a move is shorter, or the move asks for longer first."""
@@ -242,7 +244,7 @@ class Moves:
             next_at=self.clock.now() + LEASE,
         )
         try:
-            kept = await self._while_leased(
+            kept, spent = await self._while_leased(
                 job, partial(self.results.make, job, call, self.workflow.roster.local(call))
             )
         except Rejected as error:
@@ -250,10 +252,10 @@ class Moves:
         except (Unavailable, Unkept) as error:
             log.warning("work.failed", job=job.id, detail=str(error), attempt=job.attempts)
             return await self._change(job, next_at=self._in(2.0**job.attempts), trouble=str(error))
-        await self._finish(job, kept)
+        await self._finish(job, kept, spent=spent)
         return None
 
-    async def _while_leased(self, job: Job, work: Callable[[Report], Awaitable[str]]) -> str:
+    async def _while_leased(self, job: Job, work: Callable[[Report], Awaitable[Work]]) -> Work:
         """Does long work under a lease that is renewed every second; a cancelled or lost job stops the work."""
         progress = 0
 
@@ -278,10 +280,10 @@ class Moves:
                 task.cancel()
             await asyncio.wait((working, renewing))
 
-    async def _finish(self, job: Job, kept: str) -> None:
-        await self.database.write(
-            end_job, job, self.clock.now(), State.COMPLETED, job.price, {"results": kept, "progress": 1000}
-        )
+    async def _finish(self, job: Job, kept: str, **values: Any) -> None:
+        cost = self.results.cost(job, kept)
+        written = {"results": kept, "progress": 1000, **values}
+        await self.database.write(end_job, job, self.clock.now(), State.COMPLETED, cost, written)
         log.info("job.completed", job=job.id, service=job.service)
 
     async def _fail(self, job: Job, reason: str, code: str, *, watch: bool = False, **values: Any) -> None:

@@ -16,6 +16,8 @@ from phaya.addresses import Fetcher, FetchFailed
 from phaya.calls import Finished, LocalCall, StillToVideo
 from phaya.catalog import SERVICES
 from phaya.catalog.answers import Kept
+from phaya.catalog.service import Generation
+from phaya.credits import Credits
 from phaya.jobs import Job
 from phaya.media import Unreadable, measure, sound_track
 from phaya.providers import Local, Report
@@ -67,8 +69,8 @@ class Results:
             except TimeoutError as error:
                 raise Unkept("it took too long to fetch") from error
 
-    async def make(self, job: Job, call: LocalCall, provider: Local, report: Report) -> str:
-        """Does local work and keeps what it made; answers the row's `results`.
+    async def make(self, job: Job, call: LocalCall, provider: Local, report: Report) -> tuple[str, str | None]:
+        """Does local work and keeps what it made; answers the row's `results` and what the provider charged us.
 
         Raises Rejected, Unavailable (from the provider) or Unkept.
         """
@@ -79,7 +81,7 @@ class Results:
                 inputs[key] = folder / f"input{number}"
                 await self.storage.fetch_to(key, inputs[key])
             made = await provider.run(call, inputs, folder, report)
-            return await self._store(job, made.files, {})
+            return await self._store(job, made.files, made.facts), made.spent
 
     async def _store(self, job: Job, files: Sequence[Path], facts: Mapping[str, JsonValue]) -> str:
         service = SERVICES[job.service]
@@ -102,6 +104,15 @@ class Results:
                     sound = f"{prefix}/sound.m4a"
                     await self.storage.put(sound, track, "audio/mp4")
         return orjson.dumps({"files": stored, "sound": sound, "facts": dict(facts)}).decode()
+
+    @staticmethod
+    def cost(job: Job, kept: str) -> Credits:
+        """What a finished job costs by what came of it; never more than was held."""
+        service = SERVICES[job.service]
+        facts = orjson.loads(kept)["facts"]
+        if service.cost is Generation.cost:
+            return job.price
+        return min(job.price, service.remembered(job.request).cost(service.rates, facts))
 
     def told(self, job: Job) -> Kept | None:
         """A job's results as links, or None where there are none (yet, or any more)."""

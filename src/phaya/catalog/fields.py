@@ -21,10 +21,16 @@ class Aliases:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """The field names files that are fetched and checked before anything is charged; `limit` is in bytes."""
+    """The field names files that are fetched and checked before anything is charged.
+
+    `limit` is in bytes, `shortest` and `longest` are seconds of film or sound.
+    """
 
     media: Literal["image", "video", "audio"]
     limit: int
+    shortest: float | None = None
+    longest: float | None = None
+    otherwise: Literal["image", "video", "audio"] | None = None  # a second kind that is taken as well
 
 
 @dataclass(frozen=True, slots=True)

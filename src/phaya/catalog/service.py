@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, ClassVar, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, PrivateAttr
 from pydantic.fields import FieldInfo
 
 from phaya.calls import LocalCall, RemoteCall
@@ -25,8 +25,11 @@ class Generation(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
+    _lengths: dict[str, float] = PrivateAttr(default_factory=dict[str, float])
+
     path: ClassVar[str]
     verb: ClassVar[str] = "create"
+    """The last part of the create path; empty where `path` is the whole of it, and its parent the home."""
     answer: ClassVar[Answer]
     words: ClassVar[Words]
     rates: ClassVar[Rates]
@@ -35,6 +38,8 @@ class Generation(BaseModel, ABC):
     """Minutes after which a silent job fails and its credits return."""
     seconds: ClassVar[int]
     """Seconds that a job usually takes."""
+    priced_by_length: ClassVar[bool] = False
+    """Whether `price` reads `length_of`, so that an estimate must measure the inputs too."""
     local: ClassVar[bool] = False
     """Whether the work is done on this machine, so that inputs are copied to our storage first."""
 
@@ -45,6 +50,10 @@ class Generation(BaseModel, ABC):
     @abstractmethod
     def call(self) -> RemoteCall | LocalCall:
         """What is asked of whom, in the provider's own terms."""
+
+    def cost(self, rates: Rates, facts: Mapping[str, JsonValue]) -> Credits:
+        """What the finished job costs, where that is only known by what came of it; never more than `price`."""
+        return self.price(rates)
 
     def notes(self) -> list[str]:
         """What the caller should know of how this request is understood."""
@@ -77,7 +86,12 @@ class Generation(BaseModel, ABC):
     @classmethod
     def create_path(cls) -> str:
         """Below `/api/v1`, without a leading slash."""
-        return f"{cls.path}/{cls.verb}"
+        return f"{cls.path}/{cls.verb}" if cls.verb else cls.path
+
+    @classmethod
+    def home(cls) -> str:
+        """Below which path its status, cancel and history routes are; services may share one."""
+        return cls.path if cls.verb else cls.path.rpartition("/")[0]
 
     @classmethod
     def inputs(cls) -> dict[str, Input]:
@@ -88,6 +102,16 @@ class Generation(BaseModel, ABC):
     def spellings(cls) -> dict[str, str]:
         """Other names of fields, each with the field it stands for."""
         return _spellings(cls)
+
+    def length_of(self, field: str) -> float:
+        """Seconds of film or sound behind a field's addresses together, as measured before charging."""
+        return self._lengths[field]
+
+    def with_lengths(self, lengths: Mapping[str, float]) -> Self:
+        """The same request with its inputs' lengths, in seconds, by field."""
+        measured = self.model_copy()
+        measured._lengths = dict(lengths)
+        return measured
 
     def with_inputs(self, addresses: Mapping[tuple[str, str], str]) -> Self:
         """The same request with its inputs' addresses exchanged, each by its field and what it was."""

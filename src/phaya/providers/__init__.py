@@ -9,9 +9,11 @@ ProviderError
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from pydantic import JsonValue
 
 from phaya.calls import LocalCall, Look, RemoteCall
 
@@ -91,9 +93,14 @@ Report = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Made:
-    """What local work made: files, in the order of the answer's fields."""
+    """What local work made: files, in the order of the answer's fields, and what is no file.
+
+    `spent` is what a provider says that it charged us, in its own money, as a decimal text.
+    """
 
     files: Sequence[Path]
+    facts: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    spent: str | None = None
 
 
 class Local(Protocol):

@@ -53,17 +53,18 @@ def strictly(request: Request, phaya: System) -> bool:
 
 
 def routes() -> APIRouter:
-    """Create, estimate, status, cancel, history and callback of each service of the catalog."""
+    """Create, estimate and callback of each service of the catalog; status, cancel and history of each home."""
     router = APIRouter()
+    homes: dict[str, list[type[Generation]]] = {}
     for service in CATALOG:
-        _add(router, service)
+        _add_service(router, service)
+        homes.setdefault(service.home(), []).append(service)
+    for home, services in homes.items():
+        _add_home(router, home, services)
     return router
 
 
-def _add(router: APIRouter, service: type[Generation]) -> None:
-    path = f"/{service.path}"
-    label = {"tags": [service.name()]}
-
+def _add_service(router: APIRouter, service: type[Generation]) -> None:
     async def create(request: Request, phaya: Phaya, caller: Requesting) -> Json:
         caller.need(service.path, "generate")
         return Json(await open_job(phaya, caller, service, await read_json(request), strict=strictly(request, phaya)))
@@ -73,12 +74,40 @@ def _add(router: APIRouter, service: type[Generation]) -> None:
         accepted = accept(service, body, strict=strictly(request, phaya))
         return Json(await quote(phaya, caller, accepted))
 
+    async def callback(request: Request, job: str, token: str) -> Json:
+        body = await read_json(request, 2_000_000)
+        if not await system(request).workflow.heard(job, token, request.headers, body):
+            raise NotFound("There is no job that this callback could belong to.")
+        return Json({"code": 200, "msg": "success"})
+
+    name, tags = service.name(), [service.name()]
+    router.add_api_route(
+        f"/{service.create_path()}", create, methods=["POST"], name=name, operation_id=f"create_{_word(service.path)}",
+        openapi_extra=create_docs(service), responses=plain_docs(), tags=list(tags),
+    )  # fmt: skip
+    router.add_api_route(
+        f"/{service.path}/estimate", estimate, methods=["POST"], name=f"Price of {name}",
+        operation_id=f"estimate_{_word(service.path)}", openapi_extra=create_docs(service, estimate=True),
+        responses=plain_docs(), tags=list(tags),
+    )  # fmt: skip
+    router.add_api_route(f"/{service.path}/callback", callback, methods=["POST"], include_in_schema=False)
+
+
+def _add_home(router: APIRouter, home: str, services: list[type[Generation]]) -> None:
+    """The routes by job: one set where a service is at home, shared where several are."""
+    paths = tuple(service.path for service in services)
+
+    def spoken(job: Job) -> type[Generation]:
+        """In whose words a job is told here: its own at its home, elsewhere those of the place."""
+        return SERVICES[job.service] if job.service in paths else services[0]
+
     async def status(job_id: str, phaya: Phaya, caller: Polling) -> Json:
-        return Json(tell(phaya, await own_job(phaya, caller, job_id), service))
+        job = await own_job(phaya, caller, job_id)
+        return Json(tell(phaya, job, spoken(job)))
 
     async def cancel(job_id: str, phaya: Phaya, caller: Requesting) -> Json:
-        caller.need(service.path, "generate")
-        await own_job(phaya, caller, job_id)
+        job = await own_job(phaya, caller, job_id)
+        caller.need(job.service, "generate")
         done = await phaya.workflow.cancel(job_id, caller.account_id)
         message = "The job was cancelled and its credits returned." if done else "The job has already ended."
         return Json({"success": done, "message": message})
@@ -89,31 +118,29 @@ def _add(router: APIRouter, service: type[Generation]) -> None:
         limit: Annotated[int, Query(ge=1, le=200)] = 20,
         status_filter: str | None = None,
     ) -> Json:
-        states = _states(service, status_filter)
-        found = await phaya.database.read(jobs.history, caller.account_id, service.path, limit, states)
-        return Json({"success": True, "history": [tell(phaya, job, service) for job in found]})
+        states = _states(services[0], status_filter)
+        found = await phaya.database.read(jobs.history, caller.account_id, paths, limit, states)
+        return Json({"success": True, "history": [tell(phaya, job, spoken(job)) for job in found]})
 
-    async def callback(request: Request, job: str, token: str) -> Json:
-        body = await read_json(request, 2_000_000)
-        if not await system(request).workflow.heard(job, token, request.headers, body):
-            raise NotFound("There is no job that this callback could belong to.")
-        return Json({"code": 200, "msg": "success"})
+    name = services[0].name() if len(services) == 1 else home.replace("-", " ").capitalize()
+    tags = [name]
+    router.add_api_route(
+        f"/{home}/status/{{job_id}}", status, methods=["GET"], name=f"Status of {name}",
+        operation_id=f"status_{_word(home)}", openapi_extra=status_docs(name, services), responses=plain_docs(),
+        tags=list(tags),
+    )  # fmt: skip
+    router.add_api_route(
+        f"/{home}/cancel/{{job_id}}", cancel, methods=["POST"], name=f"Cancel {name}",
+        operation_id=f"cancel_{_word(home)}", responses=plain_docs(), tags=list(tags),
+    )  # fmt: skip
+    router.add_api_route(
+        f"/{home}/history", history, methods=["GET"], name=f"History of {name}",
+        operation_id=f"history_{_word(home)}", responses=plain_docs(), tags=list(tags),
+    )  # fmt: skip
 
-    word = service.path.replace("-", "_").replace("/", "_")
-    add = router.add_api_route
-    add(f"/{service.create_path()}", create, methods=["POST"], name=service.name(), operation_id=f"create_{word}",
-        openapi_extra=create_docs(service), responses=plain_docs(), **cast("Any", label))  # fmt: skip
-    add(f"{path}/estimate", estimate, methods=["POST"], name=f"Price of {service.name()}",
-        operation_id=f"estimate_{word}", openapi_extra=create_docs(service, estimate=True), responses=plain_docs(),
-        **cast("Any", label))  # fmt: skip
-    add(f"{path}/status/{{job_id}}", status, methods=["GET"], name=f"Status of {service.name()}",
-        operation_id=f"status_{word}", openapi_extra=status_docs(service), responses=plain_docs(),
-        **cast("Any", label))  # fmt: skip
-    add(f"{path}/cancel/{{job_id}}", cancel, methods=["POST"], name=f"Cancel {service.name()}",
-        operation_id=f"cancel_{word}", responses=plain_docs(), **cast("Any", label))  # fmt: skip
-    add(f"{path}/history", history, methods=["GET"], name=f"History of {service.name()}",
-        operation_id=f"history_{word}", responses=plain_docs(), **cast("Any", label))  # fmt: skip
-    add(f"{path}/callback", callback, methods=["POST"], include_in_schema=False)
+
+def _word(path: str) -> str:
+    return path.replace("-", "_").replace("/", "_")
 
 
 async def open_job(
@@ -148,7 +175,7 @@ async def open_job(
         "message": MESSAGES[job.state],
         "credits_used": job.price,
         "credits_balance": left,
-        "status_url": f"{phaya.public_url}/api/v1/{service.path}/status/{job.id}",
+        "status_url": f"{phaya.public_url}/api/v1/{service.home()}/status/{job.id}",
         "sandbox": job.sandbox,
         "warnings": accepted.warnings,
     }
@@ -156,8 +183,10 @@ async def open_job(
 
 async def quote(phaya: System, caller: Caller, accepted: Accepted[Generation]) -> Mapping[str, object]:
     """The price of a request; nothing is charged and nothing started."""
-    service = type(accepted.request)
-    price = accepted.request.price(service.rates)
+    service, request = type(accepted.request), accepted.request
+    if service.priced_by_length:
+        request = await phaya.intake.take(request, keep=False)
+    price = request.price(service.rates)
     balance = await phaya.balance(caller.account_id)
     return {
         "success": True,

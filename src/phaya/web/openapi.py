@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -93,16 +94,19 @@ def create_docs(service: type[Generation], *, estimate: bool = False) -> Schema:
     }
 
 
-def status_docs(service: type[Generation]) -> Schema:
-    """The status route of a service: failed jobs are 200 too."""
-    fields: Schema = {name: {"type": ["string", "array", "null"]} for name in service.answer.fields}
+def status_docs(name: str, services: Sequence[type[Generation]]) -> Schema:
+    """The status route of a home and its services: failed jobs are 200 too."""
+    fields: Schema = {
+        field: {"type": ["string", "array", "null"]} for service in services for field in service.answer.fields
+    }
+    words = dict.fromkeys(word for service in services for word in service.words.value)
     properties: Schema = {
         "success": {"type": "boolean"},
         "job_id": TEXT,
         "id": TEXT,
         "task_id": MAYBE_TEXT,
         "service": TEXT,
-        "status": {"type": "string", "enum": list(dict.fromkeys(service.words.value))},
+        "status": {"type": "string", "enum": list(words)},
         "state": STATE,
         "progress": {"type": "number", "minimum": 0, "maximum": 1},
         "message": MAYBE_TEXT,
@@ -118,7 +122,7 @@ def status_docs(service: type[Generation]) -> Schema:
         "sandbox": {"type": "boolean"},
     }
     return {
-        "summary": f"Status of {service.name()}",
+        "summary": f"Status of {name}",
         "responses": {"200": _answer("Where the job stands.", _object(properties))},
     }
 

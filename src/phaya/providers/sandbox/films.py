@@ -110,7 +110,7 @@ class Reel:
             "1",
         ]
         for path in self.inputs:
-            line += ["-i", path]
+            line += ["-f", "png_pipe", "-i", path]
         if sound:
             line += ["-i", sound]
         line += ["-filter_complex", ";".join([*self.chains, f"[{self.seen}]format=yuv420p[film]"]), "-map", "[film]"]

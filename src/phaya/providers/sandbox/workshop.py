@@ -64,7 +64,7 @@ async def workshop(path: Path) -> AsyncGenerator[Path, None]:
 
     The result is made under `path.name` in it, and takes its place at the end.
     """
-    folder = Path(await threaded(lambda: tempfile.mkdtemp(prefix=".studio-", dir=path.parent)))
+    folder = Path(tempfile.mkdtemp(prefix=".studio-", dir=path.parent))
     try:
         yield folder
         await threaded(lambda: (folder / path.name).replace(path))

@@ -17,10 +17,14 @@ from phaya.providers.sandbox.drawing.weather import falling
 
 # Scenes are painted with at most this many pixels and enlarged from there; the words are set at full size.
 PAINTED = 2_400_000
+# Below this shorter side neither words nor figures have room: such pictures are made larger and reduced.
+SMALLEST = 128
 
 
 def view(prompt: str, width: int, height: int, seed: str) -> Image.Image:
     """The captioned scene that a prompt and a seed give."""
+    if min(width, height) < SMALLEST:
+        return view(prompt, *_enlarged(width, height), seed).resize((width, height), Resampling.BICUBIC)
     factor = min(1.0, math.sqrt(PAINTED / (width * height)))
     scene = paint(prompt, max(16, round(width * factor)), max(16, round(height * factor)), seed)
     image = scene.still()
@@ -31,6 +35,9 @@ def view(prompt: str, width: int, height: int, seed: str) -> Image.Image:
 
 def restyled(still: Path, prompt: str, width: int, height: int, seed: str) -> Image.Image:
     """The given picture, painted over in the colours and the weather of the prompt."""
+    if min(width, height) < SMALLEST:
+        large = restyled(still, prompt, *_enlarged(width, height), seed)
+        return large.resize((width, height), Resampling.BICUBIC)
     rng = chance(seed, prompt)
     mood = mood_of(prompt, rng)
     tones = mood.palette
@@ -58,6 +65,11 @@ def restyled(still: Path, prompt: str, width: int, height: int, seed: str) -> Im
     if image.size != (width, height):
         image = image.resize((width, height), Resampling.BICUBIC)
     return _finished(image, prompt, mood, seed)
+
+
+def _enlarged(width: int, height: int) -> tuple[int, int]:
+    factor = SMALLEST / max(1, min(width, height))
+    return math.ceil(width * factor), math.ceil(height * factor)
 
 
 def _finished(image: Image.Image, prompt: str, mood: Mood, seed: str) -> Image.Image:
