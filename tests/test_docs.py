@@ -54,22 +54,33 @@ def test_the_printed_pages_are_in_step_with_the_code(capsys: pytest.CaptureFixtu
 
 def test_a_stale_page_is_named_and_printed_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reference.main([], tmp_path) == 0
-    (tmp_path / "cli.md").write_text("of last year")
+    (tmp_path / "docs/cli.md").write_text("of last year")
     capsys.readouterr()
 
     assert reference.main(["--check"], tmp_path) == 1
     told = capsys.readouterr().err
-    assert [name for name in reference.pages() if name in told] == ["cli.md"]
+    assert [name for name in reference.pages() if name in told] == ["docs/cli.md"]
     assert reference.main([], tmp_path) == 0
     assert reference.main(["--check"], tmp_path) == 0
 
 
+def test_a_page_of_a_service_that_is_gone_is_removed(tmp_path: Path) -> None:
+    reference.main([], tmp_path)
+    old = tmp_path / "docs/services/text-to-smell.md"
+    old.write_text("it was lovely")
+
+    assert reference.main(["--check"], tmp_path) == 1
+    assert reference.main([], tmp_path) == 0
+    assert not old.exists()
+
+
 def test_the_services_page_prices_everything_that_is_sold() -> None:
-    page = reference.services_page()
+    page = reference.price_list()
 
     for service in CATALOG:
+        file = f"services/{service.path.replace('/', '-')}.md"
         for what, amount in service.rates.items():
-            assert f"| [{service.path}](#{service.path}) | {what} | {amount} |" in page
+            assert f"| [{service.path}]({file}) | {service.name()} | {what} | {amount} |" in page
     for side, amount in ChatRequest.rates.items():
         assert f"| a million {side} tokens | {amount} |" in page
 

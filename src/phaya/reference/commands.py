@@ -1,0 +1,48 @@
+"""The page of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.main import get_command
+
+from phaya.cli import app
+from phaya.reference.markdown import NOTICE, page
+
+
+def cli_page() -> str:
+    """Every command with its options."""
+    return page(
+        [
+            "# Command line",
+            NOTICE,
+            "`keys`, `credits` and `check` work on the data folder of this machine, through the running server "
+            "where there is one. `generate` is a client: it calls the API at `PHAYA_BASE` "
+            "(by default `http://127.0.0.1:8000/api/v1`) with the key in `PHAYA_API_KEY`, and ends with 1 where "
+            "the job or the request failed, with 3 where no server answers.",
+            *_command("phaya", get_command(app)),
+        ]
+    )
+
+
+def _command(name: str, command: object) -> Iterator[str]:
+    """A command, its arguments and options, and the commands below it."""
+    assert isinstance(command, TyperCommand | TyperGroup)
+    context = typer.Context(command, info_name=name)
+    yield f"## {name}"
+    if command.help:
+        yield " ".join(command.help.split())
+    options: list[str] = []
+    for parameter in command.params:
+        option, told = parameter.get_help_record(context) or ("", "")
+        if isinstance(parameter, TyperOption) and parameter.multiple:
+            option, told = option.replace("list[str]", "str"), f"{told} May be given several times."
+        if option:
+            options.append(f"- `{option}` {' '.join(told.split())}".rstrip())
+    if options:
+        yield "\n".join(options)
+    if isinstance(command, TyperGroup):
+        for part, one in command.commands.items():
+            yield from _command(f"{name} {part}", one)
