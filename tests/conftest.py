@@ -15,6 +15,7 @@ import orjson
 import pytest
 import structlog
 
+import stock
 from phaya import operator
 from phaya.app import create_app
 from phaya.catalog.service import Generation
@@ -77,6 +78,7 @@ class Phaya:
     session: aiohttp.ClientSession
     key: str = ""
     email: str = "tester@phaya.example"
+    stocked: bool = False
     made: list[str] = field(default_factory=list[str])
 
     async def operate(self, command: str, **values: Any) -> dict[str, Any]:
@@ -111,9 +113,17 @@ class Phaya:
 
     async def create(self, service: type[Generation], key: str | None = None, **fields: Any) -> dict[str, Any]:
         """Creates a job from the service's example and the given fields."""
-        answer = await self.post(service.create_path(), {**service.example, **fields}, key=key)
+        answer = await self.post(service.create_path(), {**await self.example(service), **fields}, key=key)
         assert answer.status == 200, answer.content
         return answer.json
+
+    async def example(self, service: type[Generation]) -> dict[str, Any]:
+        """A service's example whose inputs can be fetched."""
+        storage = self.system.results.storage
+        if service.inputs() and not self.stocked:
+            await stock.fill(storage)
+            self.stocked = True
+        return stock.real_example(storage, service.example)
 
     async def finish(self, path: str, job_id: str, key: str | None = None, seconds: float = 60) -> dict[str, Any]:
         """Polls a job until it has ended."""

@@ -15,14 +15,14 @@ from phaya.catalog.service import Generation
 pytestmark = pytest.mark.anyio
 
 REMOTE = [service for service in CATALOG if not service.local and "prompt" in service.model_fields]
-TEXT_ONLY = [service for service in REMOTE if not service.inputs() or service.path == "seedance-video"]
-each_service = pytest.mark.parametrize("service", TEXT_ONLY, ids=[service.path for service in TEXT_ONLY])
+each_service = pytest.mark.parametrize("service", REMOTE, ids=[service.path for service in REMOTE])
+every_service = pytest.mark.parametrize("service", CATALOG, ids=[service.path for service in CATALOG])
 
 
 @each_service
 @pytest.mark.parametrize("marker", ["[fail]", "[reject]", "[refuse]", "[garbage]"])
 async def test_a_job_that_fails_costs_nothing(phaya: Phaya, service: type[Generation], marker: str) -> None:
-    key = await phaya.new_key("20")
+    key = await phaya.new_key("60")
     created = await phaya.create(service, key, prompt=f"A storm {marker}")
 
     status = await phaya.finish(service.path, created["job_id"], key)
@@ -30,9 +30,41 @@ async def test_a_job_that_fails_costs_nothing(phaya: Phaya, service: type[Genera
     assert status["state"] == "failed"
     assert status["status"] == service.words.spell("failed")
     assert status["credits_refunded"] == status["credits_used"] == created["credits_used"]
-    assert await phaya.balance(key) == 20
+    assert await phaya.balance(key) == 60
     assert len(status["error"]) > 10
     assert all(status[name] is None for name in (*service.answer.fields, "result_url"))
+    assert await phaya.audit() == []
+
+
+@every_service
+async def test_every_service_succeeds_and_costs_its_price(phaya: Phaya, service: type[Generation]) -> None:
+    key = await phaya.new_key("60")
+    created = await phaya.create(service, key)
+
+    status = await phaya.finish(service.home(), created["job_id"], key)
+
+    assert ("completed", None) == (status["state"], status["error"])
+    assert any(status[name] for name in service.answer.fields)
+    assert await phaya.balance(key) == 60 - Decimal(str(status["credits_used"])) + Decimal(
+        str(status["credits_refunded"])
+    )
+    assert await phaya.audit() == []
+
+
+@every_service
+async def test_every_service_can_be_cancelled_with_everything_back(phaya: Phaya, service: type[Generation]) -> None:
+    key = await phaya.new_key("60")
+    slow = {"prompt": "A slow dawn [slow 3]"} if "prompt" in service.model_fields else {}
+    job = (await phaya.create(service, key, **slow))["job_id"]
+
+    cancelled = await phaya.post(f"{service.home()}/cancel/{job}", {}, key=key)
+    status = await phaya.finish(service.home(), job, key)
+
+    if cancelled.json["success"]:
+        assert ("cancelled", service.words.spell("cancelled")) == (status["state"], status["status"])
+        assert await phaya.balance(key) == 60
+    else:
+        assert "completed" == status["state"], "it was quicker than the cancel"
     assert await phaya.audit() == []
 
 
@@ -134,6 +166,24 @@ async def test_a_job_that_never_ends_fails_at_its_deadline_with_its_credits_back
     assert (status["state"], status["error_code"]) == ("failed", "deadline")
     assert await hasty.balance(key) == 5
     assert (await hasty.operate("check"))["waiting"] == {"remote/watching": 1}, "its fate is still looked for"
+
+
+async def test_every_service_may_lose_a_job_without_losing_a_credit(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    async with running(tmp_path_factory.mktemp("lost"), PHAYA_DEADLINE_SCALE=1 / 900) as phaya:
+        keys = [await phaya.new_key("60") for _ in REMOTE]
+        made = [
+            await phaya.create(service, key, prompt="A ship in the fog [lost]")
+            for service, key in zip(REMOTE, keys, strict=True)
+        ]
+
+        for service, key, created in zip(REMOTE, keys, made, strict=True):
+            status = await phaya.finish(service.home(), created["job_id"], key)
+
+            assert ("failed", "deadline") == (status["state"], status["error_code"]), service.path
+            assert await phaya.balance(key) == 60
+        assert await phaya.audit() == []
 
 
 async def test_a_film_that_arrives_after_the_refund_is_the_users_without_a_charge(hasty: Phaya) -> None:

@@ -11,7 +11,7 @@ from phaya.catalog.fields import MB
 from phaya.catalog.language import PASSED_ON, ChatRequest
 from phaya.catalog.service import Generation
 from phaya.reference.markdown import NOTICE, Schema, fields, json_block, page, row, table
-from phaya.web.openapi import create_docs
+from phaya.web.openapi import first_word
 
 HEAD = ("Field", "Takes", "Default", "Meaning")
 CALL = '-H "Authorization: Bearer $PHAYA_API_KEY" -H "Content-Type: application/json"'
@@ -57,7 +57,7 @@ def _prices() -> Iterator[tuple[str, ...]]:
 def _service(service: type[Generation]) -> Iterator[str]:
     schema = service.model_json_schema()
     words = {state: service.words.spell(state) for state in STATES}
-    created = create_docs(service)["responses"]["200"]["content"]["application/json"]["schema"]["properties"]
+    created = first_word(service)
     yield f"# {service.name()}"
     yield NOTICE
     yield f"{service.summary()}."
@@ -77,7 +77,7 @@ def _service(service: type[Generation]) -> Iterator[str]:
     yield "\n".join(
         [
             f"- Result fields, null until the end: {', '.join(f'`{name}`' for name in service.answer.fields)}.",
-            f"- `status` is `{created['status']['enum'][0]}` in the create answer; then "
+            f"- `status` is `{created}` in the create answer; then "
             + ", ".join(f"{state} `{word}`" for state, word in words.items())
             + ".",
             f"- {place}It usually takes {service.seconds} s, and fails with its credits returned "

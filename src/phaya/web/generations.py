@@ -20,7 +20,7 @@ from phaya.jobs import Job, State
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Polling, Requesting, system
-from phaya.web.openapi import create_docs, plain_docs, status_docs
+from phaya.web.openapi import create_docs, first_word, plain_docs, status_docs
 
 LARGEST_BODY = 32_000_000
 """Bytes of a JSON body at the most; inputs may be data URLs."""
@@ -170,7 +170,7 @@ async def open_job(
         "id": job.id,
         "task_id": None,
         "service": service.path,
-        "status": "PENDING" if service.words.name.startswith("UPPER") else service.words.spell(job.state),
+        "status": first_word(service),
         "state": job.state,
         "message": MESSAGES[job.state],
         "credits_used": job.price,

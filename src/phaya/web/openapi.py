@@ -81,7 +81,7 @@ def create_docs(service: type[Generation], *, estimate: bool = False) -> Schema:
         "default": False,
         "description": "Validate and price only; nothing is charged or started.",
     }
-    done = _quote() if estimate else _created(service)
+    done = _quote() if estimate else {"anyOf": [_created(service), _quote()]}
     prices = ", ".join(f"{name} {amount}" for name, amount in service.rates.items())
     return {
         "summary": ("Price of " if estimate else "") + service.name(),
@@ -160,7 +160,7 @@ def chat_docs() -> Schema:
                             }
                         )
                     },
-                    "text/event-stream": {"schema": TEXT},
+                    "text/event-stream": {},
                 },
             },
             "502": _answer("The model failed after it was asked; nothing was charged.", ERROR),
@@ -168,8 +168,12 @@ def chat_docs() -> Schema:
     }
 
 
+def first_word(service: type[Generation]) -> str:
+    """The status word of a create answer."""
+    return "PENDING" if service.words.name.startswith("UPPER") else service.words.spell("queued")
+
+
 def _created(service: type[Generation]) -> Schema:
-    first = "PENDING" if service.words.name.startswith("UPPER") else service.words.spell("queued")
     return _object(
         {
             "success": {"type": "boolean"},
@@ -177,7 +181,7 @@ def _created(service: type[Generation]) -> Schema:
             "id": TEXT,
             "task_id": MAYBE_TEXT,
             "service": TEXT,
-            "status": {"type": "string", "enum": [first]},
+            "status": {"type": "string", "enum": [first_word(service)]},
             "state": STATE,
             "message": TEXT,
             "credits_used": AMOUNT,
