@@ -51,18 +51,27 @@ class Run:
     accepted: dict[str, str] = field(default_factory=dict[str, str])
     prompts: list[str] = field(default_factory=list[str])
     unanswered: int = 0
+    embedded: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PHAYA", "KIE", "OPENR"))}
-        return clean | {
+        common = {
             "PHAYA_DATA_DIR": str(self.folder / "data"),
             "PHAYA_ALLOWED_NETWORKS": "127.0.0.0/8",
             "PHAYA_DEADLINE_SCALE": str(1 / 45),  # a picture's 15 minutes become 20 seconds
             "PHAYA_SANDBOX_PACE": "0.2",
-            "KIE_BASE_URL": f"http://127.0.0.1:{self.sandbox_port}",
-            "KIE_API_KEY": ",".join(f"key{n}" for n in range(10)),  # ten keys widen the provider's budget
         }
+        if self.embedded:
+            return clean | common
+        return (
+            clean
+            | common
+            | {
+                "KIE_BASE_URL": f"http://127.0.0.1:{self.sandbox_port}",
+                "KIE_API_KEY": ",".join(f"key{n}" for n in range(10)),  # ten keys widen the provider's budget
+            }
+        )
 
     async def spawn(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
         log = (self.folder / f"{arguments[0]}.log").open("ab")
@@ -189,3 +198,38 @@ async def test_no_kill_loses_a_job_buys_twice_or_keeps_a_credit(tmp_path: Path) 
     completed = sum(status["state"] == "completed" for status in [*statuses.values(), *unheard])
     pending = sum(job["state"] in ("queued", "processing") for job in unheard)
     assert balance == START - completed - pending
+
+
+async def test_the_embedded_sandbox_survives_the_kill_with_its_tasks(tmp_path: Path) -> None:
+    """One process, as on a laptop: provider and Phaya die together, and go on together."""
+    run = Run(tmp_path, random.Random(SEED), embedded=True)
+    try:
+        async with aiohttp.ClientSession() as session:
+            code, printed = await run.phaya("keys", "create", "--account", "k@x.org", "--credits", "100", "--json")
+            assert code == 0
+            run.key = orjson.loads(printed)["key"]
+            await run.start(session)
+            headers = {"Authorization": f"Bearer {run.key}"}
+            url = f"http://127.0.0.1:{run.port}/api/v1/text-to-image/generate"
+            for number in range(12):
+                ending = "[slow 4]" if number % 2 else "[fail]"
+                async with session.post(url, json={"prompt": f"{number} {ending}"}, headers=headers) as answer:
+                    run.accepted[(await answer.json())["job_id"]] = ending
+                if number % 4 == 3:
+                    await asyncio.sleep(run.dice.uniform(0, 0.6))
+                    await run.kill()
+                    await run.start(session)
+            statuses = await run.jobs(session)
+            async with session.get(f"http://127.0.0.1:{run.port}/api/v1/user/credits", headers=headers) as answer:
+                balance = (await answer.json())["credits_balance"]
+            code, printed = await run.phaya("check")
+    finally:
+        if run.process is not None and run.process.returncode is None:
+            await run.kill()
+
+    completed = [job for job, status in statuses.items() if status["state"] == "completed"]
+    assert code == 0, printed
+    assert len(statuses) == 12
+    assert completed, "most tasks were accepted before the kill"
+    assert all(run.accepted[job] == "[slow 4]" for job in completed)
+    assert balance == 100 - len(completed)
