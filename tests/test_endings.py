@@ -9,21 +9,21 @@ from decimal import Decimal
 import pytest
 
 from conftest import Phaya, running
+from material import example
 from phaya.catalog import CATALOG, SERVICES
 from phaya.catalog.service import Generation
 
 pytestmark = pytest.mark.anyio
 
 REMOTE = [service for service in CATALOG if not service.local and "prompt" in service.model_fields]
-TEXT_ONLY = [service for service in REMOTE if not service.inputs() or service.path == "seedance-video"]
-each_service = pytest.mark.parametrize("service", TEXT_ONLY, ids=[service.path for service in TEXT_ONLY])
+each_service = pytest.mark.parametrize("service", REMOTE, ids=[service.path for service in REMOTE])
 
 
 @each_service
 @pytest.mark.parametrize("marker", ["[fail]", "[reject]", "[refuse]", "[garbage]"])
 async def test_a_job_that_fails_costs_nothing(phaya: Phaya, service: type[Generation], marker: str) -> None:
     key = await phaya.new_key("20")
-    created = await phaya.create(service, key, prompt=f"A storm {marker}")
+    created = await phaya.create(service, key, **example(service, prompt=f"A storm {marker}"))
 
     status = await phaya.finish(service.path, created["job_id"], key)
 
