@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from conftest import Phaya
+from material import clip, example, picture
 from phaya.catalog import CATALOG, SERVICES
 from phaya.catalog.service import Generation
 
@@ -22,6 +23,24 @@ PRICES: list[tuple[str, dict[str, Any], str]] = [
     ("sora2-video", {"n_frames": "20"}, "8"),
     ("text-to-music", {}, "3"),
     ("image-to-video", {"duration": 60}, "0.5"),
+    ("seedream", {"quality": "high"}, "1.5"),
+    *(("nano-banana", {"resolution": size}, price) for size, price in (("1K", "2"), ("2K", "3"), ("4K", "4"))),
+    *(
+        (f"gpt-image-2-{kind}-to-image", {"resolution": size, "aspect_ratio": "16:9"}, price)
+        for kind in ("text", "image")
+        for size, price in (("1K", "1"), ("2K", "2"), ("4K", "3"))
+    ),
+    ("veo31-video", {}, "15"),
+    ("veo31-video", {"model": "veo3"}, "50"),
+    ("sora2-character", {}, "0.5"),
+    ("kling-motion-control", {"video_urls": [clip(3.2)]}, "4.84"),
+    ("kling-motion-control", {"video_urls": [clip(12)], "mode": "1080p"}, "21.84"),
+    ("kling-motion-control", {"video_urls": [clip(12)], "character_orientation": "image"}, "12.1"),
+    ("flux-2", {"resolution": "2K"}, "1.25"),
+    ("grok-imagine", {}, "0.75"),
+    ("seedream-4-5", {"quality": "high"}, "1.25"),
+    ("remove-background", {}, "0.25"),
+    ("elevenlabs-speech", {"prompt": "x" * 101}, "0.25"),
     *(
         ("seedance-video", {"resolution": size, "duration": length, "generate_audio": sound}, price)
         for size, row in {
@@ -41,6 +60,18 @@ WORDS = {
     "sora2-video": ("processing", "completed", "failed", "cancelled"),
     "seedance-video": ("processing", "completed", "failed", "cancelled"),
     "image-to-video": ("processing", "completed", "failed"),
+    "seedream": ("processing", "completed", "failed"),
+    "nano-banana": ("processing", "completed", "failed"),
+    "gpt-image-2-text-to-image": ("processing", "completed", "failed"),
+    "gpt-image-2-image-to-image": ("processing", "completed", "failed"),
+    "veo31-video": ("processing", "completed", "failed", "cancelled"),
+    "kling-motion-control": ("processing", "completed", "failed", "cancelled"),
+    "sora2-character": ("processing", "completed", "failed", "cancelled"),
+    "flux-2": ("processing", "completed", "failed"),
+    "grok-imagine": ("processing", "completed", "failed"),
+    "seedream-4-5": ("processing", "completed", "failed"),
+    "remove-background": ("processing", "completed", "failed"),
+    "elevenlabs-speech": ("processing", "completed", "failed"),
 }
 RESULT_FIELDS = {
     "text-to-image": {"image_url"},
@@ -49,6 +80,18 @@ RESULT_FIELDS = {
     "sora2-video": {"video_url"},
     "seedance-video": {"video_url", "audio_url"},
     "image-to-video": {"video_url"},
+    "seedream": {"image_url"},
+    "nano-banana": {"image_url", "image_urls"},
+    "gpt-image-2-text-to-image": {"image_url"},
+    "gpt-image-2-image-to-image": {"image_url"},
+    "veo31-video": {"video_url", "origin_url", "resolution"},
+    "kling-motion-control": {"video_url"},
+    "sora2-character": {"character_id"},
+    "flux-2": {"image_url"},
+    "grok-imagine": {"image_url", "image_urls"},
+    "seedream-4-5": {"image_url"},
+    "remove-background": {"image_url"},
+    "elevenlabs-speech": {"audio_url"},
 }
 CREATE = {
     "text-to-image": "text-to-image/generate",
@@ -57,6 +100,18 @@ CREATE = {
     "sora2-video": "sora2-video/create",
     "seedance-video": "seedance-video/create",
     "image-to-video": "image-to-video/create",
+    "seedream": "seedream/create",
+    "nano-banana": "nano-banana/create",
+    "gpt-image-2-text-to-image": "gpt-image-2-text-to-image/create",
+    "gpt-image-2-image-to-image": "gpt-image-2-image-to-image/create",
+    "veo31-video": "veo31-video/create",
+    "kling-motion-control": "kling-motion-control/create",
+    "sora2-character": "sora2-character/create",
+    "flux-2": "flux-2/create",
+    "grok-imagine": "grok-imagine/create",
+    "seedream-4-5": "seedream-4-5/create",
+    "remove-background": "remove-background/create",
+    "elevenlabs-speech": "elevenlabs-speech/create",
 }
 by_path = pytest.mark.parametrize("service", CATALOG, ids=[service.path for service in CATALOG])
 
@@ -68,7 +123,7 @@ async def test_every_service_is_where_clients_look_for_it(service: type[Generati
 
 @pytest.mark.parametrize(("path", "fields", "price"), PRICES)
 async def test_prices_are_those_of_the_price_list(phaya: Phaya, path: str, fields: dict[str, Any], price: str) -> None:
-    body = SERVICES[path].example | fields
+    body = example(SERVICES[path], **fields)
 
     quote = await phaya.post(f"{path}/estimate", body)
 
@@ -79,7 +134,7 @@ async def test_prices_are_those_of_the_price_list(phaya: Phaya, path: str, field
 async def test_a_dry_run_costs_and_starts_nothing(phaya: Phaya, service: type[Generation]) -> None:
     key = await phaya.new_key("50")
 
-    answer = await phaya.post(service.create_path(), service.example | {"dry_run": True}, key=key)
+    answer = await phaya.post(service.create_path(), example(service, dry_run=True), key=key)
 
     assert answer.json["dry_run"] is True
     assert answer.exact("credits_used") == 0
@@ -176,6 +231,17 @@ SLIPS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("sora2-text-to-video", {"prompt": "x", "aspect_ratio": "9:16"}, {"aspect_ratio": "portrait"}, "'portrait'"),
     ("sora2-text-to-video", {"prompt": "x", "n_frames": 15}, {"n_frames": "15"}, "15 was read as '15'"),
     ("seedance-video", {"prompt": "boats", "duration": 4}, {"duration": "4"}, "4 was read as '4'"),
+    ("veo31-video", {"prompt": "x", "quality": "fast"}, {"model": "veo3_fast"}, "model 'veo3_fast'"),
+    ("veo31-video", {"prompt": "x", "quality": "quality"}, {"model": "veo3"}, "model 'veo3'"),
+    ("veo31-video", {"prompt": "x", "aspect_ratio": "portrait"}, {"aspect_ratio": "9:16"}, "'9:16'"),
+    (
+        "kling-motion-control",
+        {"image_url": picture(), "video_url": clip(), "resolution": "1080p"},
+        {"mode": "1080p", "input_urls": [picture()], "video_urls": [clip()]},
+        "read as mode '1080p'",
+    ),
+    ("nano-banana", {"prompt": "x", "image_url": picture()}, {"image_input": [picture()]}, "read as 'image_input'"),
+    ("seedream", {"prompt": "a kite", "image_input": [picture()]}, {"image_urls": [picture()]}, "as 'image_urls'"),
     ("text-to-image", {"prompt": "x", "aspect": "1:1"}, {"aspect_ratio": "1:1"}, "Unknown field 'aspect' was ignored."),
 ]
 
@@ -210,6 +276,24 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("text-to-image", {"prompt": "x", "aspect_ratio": "5:5"}, "must be one of 1:1, 4:3, 3:4, 16:9, 9:16, not '5:5'"),
     ("sora2-video", {"prompt": "x", "image_urls": []}, "image_urls: must have at least 1 items"),
     ("sora2-video", {"prompt": "x", "image_urls": ["ftp://x/y.png"]}, "must be an http or https address"),
+    ("seedream", {"prompt": "xy"}, "prompt: must have at least 3 characters, not 2"),
+    ("seedream", {"prompt": "kite", "image_urls": ["https://x/1.png", "https://x/2.png"]}, "image_urls: must have at"),
+    ("nano-banana", {"prompt": "x", "resolution": "8K"}, "resolution: must be one of 1K, 2K, 4K"),
+    ("gpt-image-2-text-to-image", {"prompt": "x", "aspect_ratio": "auto", "resolution": "2K"}, "offered at resolution"),
+    ("gpt-image-2-text-to-image", {"prompt": "x", "aspect_ratio": "1:1", "resolution": "4K"}, "not at 4K"),
+    ("gpt-image-2-image-to-image", {"prompt": "x"}, "input_urls: is required"),
+    ("veo31-video", {"prompt": "x", "seeds": 9999}, "seeds: "),
+    ("veo31-video", {"prompt": "x", "generation_type": "REFERENCE_2_VIDEO"}, "takes 1 to 3 image_urls, not 0"),
+    ("veo31-video", {"prompt": "x", "image_urls": ["https://x/y.png"] * 3, "model": "veo3"}, "veo3_fast only"),
+    (
+        "kling-motion-control",
+        {"input_urls": [picture()], "video_urls": [clip(2)]},
+        "must last 3 to 30 seconds, not 2.0",
+    ),
+    ("kling-motion-control", {"input_urls": [picture()], "video_urls": [picture()]}, "video_urls: must be a video"),
+    ("kling-motion-control", {"input_urls": [picture()]}, "video_urls: is required"),
+    ("sora2-character", {"character_file_url": clip(5)}, "character_file_url: must last 1 to 4 seconds, not 5.0"),
+    ("sora2-character", {"character_file_url": "data:video/mp4;base64,AAAA"}, "character_file_url: is not usable"),
     ("seedance-video", {"prompt": "xy"}, "prompt: must have at least 3 characters"),
     ("image-to-video", {"image_url": "https://x/y.png", "duration": 61}, "duration"),
     ("image-to-video", {"image_url": "https://x/y.png", "zoom": {"mode": "spin"}}, "zoom.mode: must be one of center"),

@@ -25,6 +25,7 @@ from phaya.moves import Moves
 from phaya.operator import Door
 from phaya.providers.ffmpeg import Ffmpeg
 from phaya.providers.kie import Kie
+from phaya.providers.kie_routes import KieRoutes
 from phaya.providers.openrouter import OpenRouter
 from phaya.providers.roster import REMOTE, RENDER, Roster
 from phaya.results import KEEP_SECONDS, Results
@@ -140,7 +141,11 @@ async def _assemble(
     )
     workflow = Workflow(
         database,
-        Roster(kie=kie, ffmpeg=Ffmpeg()),
+        Roster(
+            kie=kie,
+            ffmpeg=Ffmpeg(),
+            kie_routes=KieRoutes(settings.veo_route, settings.suno_route, settings.suno_model),
+        ),
         clock,
         secret=secret,
         callback_base=_callback_base(settings, public_url),

@@ -28,6 +28,14 @@ class KieSuno:
 
 
 @dataclass(frozen=True)
+class KieVeo:
+    """A film by KIE's dedicated Veo route; the body is flat and mixes spellings (kie.ai, Veo 3.1 API)."""
+
+    body: Mapping[str, JsonValue]
+    kind: Literal["kie-veo"] = "kie-veo"
+
+
+@dataclass(frozen=True)
 class Zoom:
     """How a still moves: growth per frame at 30 frames a second, the largest scale, passes over the picture."""
 
@@ -56,7 +64,7 @@ class Chat:
     kind: Literal["chat"] = "chat"
 
 
-RemoteCall = KieTask | KieSuno
+RemoteCall = KieTask | KieSuno | KieVeo
 LocalCall = StillToVideo
 Call = RemoteCall | LocalCall | Chat
 

@@ -131,10 +131,11 @@ async def _generate(
             if as_json:
                 say(status, as_json, "")
             raise Stop(status["error"] or status["message"])
-        if out is not None:
+        if out is not None and status["result_url"]:
             size = await client.download(status["result_url"], out)
             errors.print(f"{out}: {size} bytes, {answer['credits_used']} credits")
-        say(status, as_json, str(out or status["result_url"]))
+        facts = ", ".join(str(status[name]) for name in service.answer.fields)  # what is no file, such as an id
+        say(status, as_json, str(out or status["result_url"]) if status["result_url"] else facts)
         return None
 
 

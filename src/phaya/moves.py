@@ -21,6 +21,7 @@ from phaya.calls import (
     Finished,
     KieSuno,
     KieTask,
+    KieVeo,
     LocalCall,
     Refused,
     RemoteCall,
@@ -72,14 +73,14 @@ class Moves:
             match job.step, call:
                 case Step.OPEN, StillToVideo():
                     await self._work(job, call)
-                case Step.OPEN, KieTask() | KieSuno():
+                case Step.OPEN, KieTask() | KieSuno() | KieVeo():
                     await self._submit(job, call)
                 case Step.SUBMITTING, _:
                     # Whoever submitted it died or hung between the intent and the answer.
                     await self._doubt(job, "the process ended while the task was being submitted")
                 case Step.UNSURE, _:
                     await self._wait_for_word(job)
-                case Step.AWAITING | Step.WATCHING, KieTask() | KieSuno():
+                case Step.AWAITING | Step.WATCHING, KieTask() | KieSuno() | KieVeo():
                     await self._look(job, call)
                 case Step.KEEPING, _:
                     await self._keep(job)

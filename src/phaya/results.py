@@ -85,6 +85,7 @@ class Results:
 
     async def _store(self, job: Job, files: Sequence[Path], facts: Mapping[str, JsonValue]) -> str:
         service = SERVICES[job.service]
+        _check_complete(service, len(files), facts)
         stored: list[dict[str, JsonValue]] = []
         sound: str | None = None
         prefix = f"{datetime.fromtimestamp(job.created_at / 1000, UTC):%Y/%m}/{job.id}"
@@ -132,6 +133,15 @@ class Results:
         """Deletes the copies of inputs that were last taken in before a moment."""
         old = [stat.key async for stat in self.storage.listing("inputs") if stat.modified < before]
         await self.storage.delete(old)
+
+
+def _check_complete(service: type[Generation], files: int, facts: Mapping[str, JsonValue]) -> None:
+    """Raises Unkept for a success that holds nothing of what the service sells."""
+    if service.answer.media != "text":
+        if not files:
+            raise Unkept("the provider finished without a file", hopeless=True)
+    elif None in service.answer.spell(Kept((), None, facts)).values():
+        raise Unkept("the provider finished without an answer", hopeless=True)
 
 
 def _inputs(call: LocalCall) -> list[str]:

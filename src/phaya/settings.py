@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -110,6 +110,23 @@ class Settings(BaseSettings):
         alias="KIE_WEBHOOK_KEY",
         repr=False,
         description="KIE.ai's webhook HMAC keys, comma-separated during a rotation. Unset: only the token is checked.",
+    )
+    veo_route: Literal["dedicated", "unified"] = Field(
+        default="dedicated",
+        alias="PHAYA_VEO_ROUTE",
+        description="KIE.ai's route for Veo films. `unified` goes through createTask, where no tier can be chosen.",
+    )
+    suno_route: Literal["dedicated", "unified"] = Field(
+        default="dedicated",
+        alias="PHAYA_SUNO_ROUTE",
+        description="KIE.ai's route for songs. `unified` goes through createTask and needs a model of the V6 family.",
+    )
+    suno_model: str | None = Field(
+        default=None,
+        min_length=1,
+        alias="PHAYA_SUNO_MODEL",
+        description="The Suno model that is sent whatever callers ask for, such as V6. "
+        "Unset: the caller's on the dedicated route, V6 on the unified one.",
     )
     openrouter_api_key: str | None = Field(
         default=None, alias="OPENROUTER_API_KEY", repr=False, description="OpenRouter key."

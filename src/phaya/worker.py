@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import structlog
 
 from phaya import jobs
+from phaya.catalog import CATALOG
 from phaya.clock import DAY, SECOND
 from phaya.jobs import Job
 from phaya.moves import LEASE, Moves
@@ -22,6 +23,7 @@ log = structlog.get_logger()
 LONGEST_SLEEP = 5 * SECOND
 SWEEP = 600 * SECOND
 CHUNK = 200
+LASTING = tuple(service.path for service in CATALOG if service.lasting)
 
 
 class Worker:
@@ -112,7 +114,7 @@ class Worker:
     async def _forget(self) -> None:
         workflow = self._workflow
         before = workflow.clock.now() - int(self._media_days * DAY)
-        while old := await workflow.database.read(jobs.expired, before, CHUNK):
+        while old := await workflow.database.read(jobs.expired, before, CHUNK, LASTING):
             for job in old:
                 await self._moves.results.forget(job)
                 await workflow.database.write(jobs.forget_results, job.id)

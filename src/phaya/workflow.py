@@ -70,6 +70,7 @@ class Workflow:
         Raises Closed where nobody can carry the call out.
         """
         now = self.clock.now()
+        call = self.roster.kie_routes.routed(call)
         return Job(
             id=str(uuid.uuid4()),
             account_id=account_id,

@@ -69,6 +69,12 @@ def fact(name: str) -> Pick:
     return lambda kept: (kept.facts or {}).get(name)
 
 
+def origin(kept: Kept) -> JsonValue:
+    """The link of the film before it was cropped, where the provider gave one."""
+    place = (kept.facts or {}).get("origin")
+    return kept.links[place] if isinstance(place, int) and 0 <= place < len(kept.links) else None
+
+
 @dataclass(frozen=True)
 class Answer:
     """The result fields of a route. All are null until the job is completed."""
@@ -85,4 +91,7 @@ Image = Answer("image", {"image_url": first})
 Images = Answer("image", {"image_url": first, "image_urls": every})
 Video = Answer("video", {"video_url": first})
 VideoAndSound = Answer("video", {"video_url": first, "audio_url": sound})
+VideoAndOrigin = Answer("video", {"video_url": first, "origin_url": origin, "resolution": fact("resolution")})
+Character = Answer("text", {"character_id": fact("character_id")})
+Sound = Answer("audio", {"audio_url": first})
 Songs = Answer("audio", {"audio_url": first, "audio_urls": every})

@@ -40,6 +40,8 @@ class Generation(BaseModel, ABC):
     """Seconds that a job usually takes."""
     priced_by_length: ClassVar[bool] = False
     """Whether `price` reads `length_of`, so that an estimate must measure the inputs too."""
+    lasting: ClassVar[bool] = False
+    """Whether results are no files and stay beyond the storage time."""
     local: ClassVar[bool] = False
     """Whether the work is done on this machine, so that inputs are copied to our storage first."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
-from phaya.calls import KieTask
-from phaya.catalog.answers import Video, VideoAndSound, Words
+from phaya.calls import KieTask, KieVeo
+from phaya.catalog.answers import Video, VideoAndOrigin, VideoAndSound, Words
 from phaya.catalog.fields import RATIO, ImageUrls, Prompt
 from phaya.catalog.service import Generation, Rates
 from phaya.credits import Credits, credits
@@ -146,4 +147,94 @@ class Seedance(Generation):
         )
 
 
-VIDEOS = (SoraText, SoraImage, Seedance)
+VEO_TIERS = {"fast": "veo3_fast", "quality": "veo3"}
+VeoKind = Literal["TEXT_2_VIDEO", "FIRST_AND_LAST_FRAMES_2_VIDEO", "REFERENCE_2_VIDEO"]
+
+
+class Veo(Generation):
+    """Veo 3.1: a film of eight seconds with sound, from words, from one or two frames, or like some pictures."""
+
+    path = "veo31-video"
+    answer = VideoAndOrigin
+    words = Words.LOWER
+    rates = {"veo3_fast": credits("15"), "veo3": credits("50")}
+    example = {"prompt": "A night market in the rain, lanterns swaying", "model": "veo3_fast", "aspect_ratio": "16:9"}
+    minutes = 45
+    seconds = 150
+
+    prompt: Annotated[Prompt, Field(max_length=2000)]
+    model: Annotated[Literal["veo3_fast", "veo3"], Field(description="Fast, or of the highest quality.")] = "veo3_fast"
+    image_urls: Annotated[
+        ImageUrls,
+        Field(max_length=3, description="One: is animated. Two: first and last frame. Three: references of the look."),
+    ] = []
+    generation_type: Annotated[VeoKind | None, Field(description="What the pictures are. Unset: by their number.")] = (
+        None
+    )
+    aspect_ratio: Annotated[Literal["16:9", "9:16", "Auto"], RATIO] = "16:9"
+    seeds: Annotated[int | None, Field(ge=10000, le=99999, description="The same seed gives similar films.")] = None
+    enable_translation: Annotated[bool, Field(description="Translate the prompt to English first.")] = True
+    watermark: Annotated[str, Field(max_length=50, description="Text shown in the film.")] = ""
+
+    @classmethod
+    def mend(cls, body: dict[str, Any]) -> Iterator[str]:
+        """Clients name the tier by `quality`, or without its family's name."""
+        name = "quality" if "quality" in body and "model" not in body else "model"
+        given = body.get(name)
+        if isinstance(given, str) and (meant := VEO_TIERS.get(given.lower())):
+            del body[name]
+            body["model"] = meant
+            yield f"'{name}': '{given}' was read as model '{meant}'."
+
+    @model_validator(mode="after")
+    def kind_fits_pictures_and_tier(self) -> Self:
+        """Raises ValueError where the kind of film cannot be made with these pictures or this tier."""
+        count = len(self.image_urls)
+        match self.kind():
+            case "FIRST_AND_LAST_FRAMES_2_VIDEO" if count not in (1, 2):
+                raise ValueError(f"generation_type FIRST_AND_LAST_FRAMES_2_VIDEO takes 1 or 2 image_urls, not {count}")
+            case "REFERENCE_2_VIDEO" if not count:
+                raise ValueError("generation_type REFERENCE_2_VIDEO takes 1 to 3 image_urls, not 0")
+            case "REFERENCE_2_VIDEO" if self.model != "veo3_fast":
+                raise ValueError("reference pictures (REFERENCE_2_VIDEO, or 3 image_urls) are taken by veo3_fast only")
+            case _:
+                return self
+
+    def kind(self) -> VeoKind:
+        """What is asked for, by name or by the number of pictures; KIE would conclude the same."""
+        frames: VeoKind = "FIRST_AND_LAST_FRAMES_2_VIDEO"
+        by_number: tuple[VeoKind, ...] = ("TEXT_2_VIDEO", frames, frames, "REFERENCE_2_VIDEO")
+        return self.generation_type or by_number[len(self.image_urls)]
+
+    def notes(self) -> list[str]:
+        """Pictures beside a type that has none."""
+        if self.generation_type == "TEXT_2_VIDEO" and self.image_urls:
+            return ["'image_urls' is not used with generation_type TEXT_2_VIDEO."]
+        return []
+
+    def price(self, rates: Rates) -> Credits:
+        """By tier; every film is as long and as large."""
+        return rates[self.model]
+
+    def call(self) -> KieVeo:
+        """Resolution and duration are KIE's defaults, and named because the price is theirs. KIE's English pages
+        spell `aspect_ratio`, older ones `aspectRatio`; the first was seen to work in August 2026."""
+        sent: dict[str, JsonValue] = {
+            "prompt": self.prompt,
+            "model": self.model,
+            "generationType": self.kind(),
+            "aspect_ratio": self.aspect_ratio,
+            "resolution": "720p",
+            "duration": 8,
+            "enableTranslation": self.enable_translation,
+        }
+        if self.image_urls and self.kind() != "TEXT_2_VIDEO":
+            sent["imageUrls"] = list[JsonValue](self.image_urls)
+        if self.seeds is not None:
+            sent["seeds"] = self.seeds
+        if self.watermark:
+            sent["watermark"] = self.watermark
+        return KieVeo(sent)
+
+
+VIDEOS = (SoraText, SoraImage, Seedance, Veo)

@@ -1,4 +1,4 @@
-"""KIE.ai: tasks of its jobs API and songs of its dedicated Suno route (docs.kie.ai).
+"""KIE.ai: tasks of its jobs API, songs and films of its dedicated Suno and Veo routes (docs.kie.ai).
 
 KIE answers nearly everything with HTTP 200 and tells in the body's `code` what it means, so the envelope is
 read before anything else (`kie_envelope`). A creation is sent once, whatever becomes of it.
@@ -19,7 +19,7 @@ import orjson
 import structlog
 from pydantic import JsonValue
 
-from phaya.calls import KieSuno, KieTask, Look, Refused, RemoteCall
+from phaya.calls import KieSuno, KieTask, KieVeo, Look, Refused, RemoteCall
 from phaya.clock import SECOND, Clock, SystemClock
 from phaya.providers import Budget, Unavailable, Unknown
 from phaya.providers.kie_envelope import (
@@ -34,6 +34,7 @@ from phaya.providers.kie_envelope import (
 from phaya.providers.kie_records import amount, read_record
 from phaya.providers.suno import read_songs
 from phaya.providers.transport import BROKEN, NEVER_CONNECTED, asked_pause, fault, whole_body
+from phaya.providers.veo import read_film
 
 log = structlog.get_logger()
 
@@ -100,6 +101,8 @@ class Kie:
                 path, read = "/api/v1/jobs/recordInfo", read_record
             case KieSuno():
                 path, read = "/api/v1/generate/record-info", read_songs
+            case KieVeo():
+                path, read = "/api/v1/veo/record-info", read_film
         try:
             answer = await self._ask(self._session, "GET", path, key, self._look_time, query={"taskId": ticket})
         except BROKEN as error:
@@ -127,7 +130,7 @@ class Kie:
     def callback_ticket(self, body: object) -> str | None:
         """The ticket that a callback's body names, if it names one.
 
-        The jobs API says `data.taskId`, Suno `data.task_id`, and KIE's own sample has it at the top.
+        The jobs API and Veo say `data.taskId`, Suno `data.task_id`, and KIE's own sample has it at the top.
         """
         whole = _mapping(body)
         found = (place.get(name) for place in (_mapping(whole.get("data")), whole) for name in ("taskId", "task_id"))
@@ -203,6 +206,9 @@ def _request(call: RemoteCall, callback_url: str | None) -> tuple[str, dict[str,
             return "/api/v1/jobs/createTask", body
         case KieSuno():
             return "/api/v1/generate", dict(call.body) | {"callBackUrl": callback_url or NO_CALLBACK}
+        case KieVeo():
+            called = {} if callback_url is None else {"callBackUrl": callback_url}
+            return "/api/v1/veo/generate", {**call.body, **called}
 
 
 def _mapping(value: object) -> Mapping[object, object]:

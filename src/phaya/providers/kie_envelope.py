@@ -35,6 +35,9 @@ NO_ANSWER_IN_TIME = "The provider did not finish in its own time limit."
 
 _GONE = re.compile(r"record\s?(info)? is null|record not found|record does not exist|task not found", re.IGNORECASE)
 
+# What the Veo route said of a film that was still being made, in 2025, under the code for an unknown one.
+_NOT_YET = re.compile(r"record status is not success|record result data is blank", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -123,6 +126,8 @@ def record_in(answer: Answer) -> Mapping[str, JsonValue] | Refused:
             # How the Suno route says that it does not know the ticket.
             raise NotThere("The provider does not know this task.", answer.described)
         raise Unknown("The provider answered in words that Phaya does not know.", answer.described)
+    if _NOT_YET.search(answer.text):
+        raise Unavailable(BUSY, answer.described, LOOK_PAUSE)
     if answer.code in (404, 422) or _GONE.search(answer.text):
         raise NotThere("The provider does not know this task.", answer.described)
     _raise_if_unavailable(answer, LOOK_PAUSE)

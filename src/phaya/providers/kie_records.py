@@ -164,8 +164,8 @@ def _results(value: JsonValue) -> Finished:
 def _result_object(result: Mapping[str, JsonValue]) -> Finished:
     if (found := songs(result.get("data"))) is not None:
         return found
-    urls = _first(addresses(result.get(name)) for name in ("resultUrls", "result_urls", "resultUrl", "url"))
-    facts: dict[str, JsonValue] = {}
+    found = films(result)
+    urls, facts = found.urls, dict(found.facts)
     inner = result.get("resultObject")
     if isinstance(inner, dict):
         facts |= {name: value for name, value in inner.items() if value not in (None, "", [], {})}
@@ -173,6 +173,26 @@ def _result_object(result: Mapping[str, JsonValue]) -> Finished:
     if isinstance(character := result.get("character_id"), str) and character:
         facts["character_id"] = character
     return Finished(urls, facts)
+
+
+def films(result: Mapping[str, JsonValue]) -> Finished:
+    """The addresses of a result, whatever they are called there; a film's original comes after the films.
+
+    Veo crops to other ratios than 16:9 and gives the original beside it. The fact `origin` is its place in `urls`,
+    `resolution` what the result says of itself.
+    """
+    urls = [
+        *_first(addresses(result.get(name)) for name in ("resultUrls", "result_urls", "resultUrl", "videoUrl", "url"))
+    ]
+    facts: dict[str, JsonValue] = {}
+    origins = _first(addresses(result.get(name)) for name in ("originUrls", "origin_urls"))
+    if urls and origins:
+        if origins[0] not in urls:
+            urls.append(origins[0])
+        facts["origin"] = urls.index(origins[0])
+    if urls and isinstance(resolution := result.get("resolution"), str) and resolution:
+        facts["resolution"] = resolution
+    return Finished(urls or (), facts)
 
 
 def _first(choices: Iterable[Sequence[str]]) -> Sequence[str]:

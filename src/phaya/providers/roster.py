@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from phaya.calls import Call, Chat, KieSuno, KieTask, StillToVideo
+from phaya.calls import Call, Chat, KieSuno, KieTask, KieVeo, StillToVideo
 from phaya.errors import Closed
 from phaya.providers import Local, Remote
+from phaya.providers.kie_routes import KieRoutes
 
 REMOTE, RENDER = "remote", "render"
 """Lanes: which workers may take a job, so that heavy local work has places of its own."""
@@ -19,11 +20,12 @@ class Roster:
 
     kie: Remote | None
     ffmpeg: Local
+    kie_routes: KieRoutes = field(default_factory=KieRoutes)
 
-    def remote(self, call: KieTask | KieSuno) -> Remote:
+    def remote(self, call: KieTask | KieSuno | KieVeo) -> Remote:
         """The provider of a remote call. Raises Closed where no key for it was given."""
         match call:
-            case KieTask() | KieSuno():
+            case KieTask() | KieSuno() | KieVeo():
                 if self.kie is None:
                     raise Closed("This service needs KIE.ai, and this Phaya has no KIE_API_KEY.", 3600)
                 return self.kie
@@ -41,7 +43,7 @@ class Roster:
                 return RENDER
             case Chat():
                 return REMOTE
-            case KieTask() | KieSuno():
+            case KieTask() | KieSuno() | KieVeo():
                 self.remote(call)
                 return REMOTE
 

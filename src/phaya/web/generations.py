@@ -154,12 +154,13 @@ async def open_job(
     if dry:
         return await quote(phaya, caller, accepted)
     request = await phaya.intake.take(accepted.request)
+    call = request.call()
     job = phaya.workflow.draft(
         caller.account_id,
         caller.key.id,
         service.path,
         request,
-        request.call(),
+        call,
         request.price(service.rates),
         service.minutes,
     )
@@ -177,7 +178,7 @@ async def open_job(
         "credits_balance": left,
         "status_url": f"{phaya.public_url}/api/v1/{service.home()}/status/{job.id}",
         "sandbox": job.sandbox,
-        "warnings": accepted.warnings,
+        "warnings": [*accepted.warnings, *phaya.workflow.roster.kie_routes.notes(call)],
     }
 
 
@@ -197,7 +198,7 @@ async def quote(phaya: System, caller: Caller, accepted: Accepted[Generation]) -
         "credits_balance": balance,
         "affordable": balance >= price,
         "message": f"This would cost {price} credits; nothing was charged.",
-        "warnings": accepted.warnings,
+        "warnings": [*accepted.warnings, *phaya.workflow.roster.kie_routes.notes(request.call())],
     }
 
 
@@ -238,9 +239,10 @@ def tell(phaya: System, job: Job, route: type[Generation]) -> Mapping[str, objec
         "processing_time_ms": (job.ended_at or phaya.clock.now()) - job.created_at,
         "sandbox": job.sandbox,
     }
-    if kept and kept.links and job.state in (State.FAILED, State.CANCELLED):
+    if kept and job.state in (State.FAILED, State.CANCELLED):
         # It arrived after the refund; it is the user's, without a second charge.
-        answer["late_result"] = cast("JsonValue", list(kept.links))
+        told = list(kept.links) or [*SERVICES[job.service].answer.spell(kept).values()]
+        answer["late_result"] = cast("JsonValue", told)
     return answer
 
 

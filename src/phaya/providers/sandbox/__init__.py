@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from phaya.clock import Clock, SystemClock
-from phaya.providers.sandbox import kie, suno
+from phaya.providers.sandbox import kie, suno, veo
 from phaya.providers.sandbox.callbacks import Callbacks
 from phaya.providers.sandbox.desk import Desk
 from phaya.providers.sandbox.files import Fetch, Files, fetch_nothing
@@ -93,6 +93,7 @@ def create_sandbox(settings: SandboxSettings, clock: Clock | None = None) -> San
     doors = (
         kie.Kie(tasks, desk, callbacks, clock),
         suno.Suno(tasks, desk, callbacks, clock),
+        veo.Veo(tasks, desk, callbacks, clock),
         OpenRouter(records, Generations(records, clock), settings.pace),
         files,
         Inspection(records, clock),
@@ -128,7 +129,13 @@ async def _attended(callbacks: Callbacks) -> None:
 
 
 def _letter(task: Task, kind: str) -> bytes:
-    return suno.letter(task, kind) if task.family == "suno" else kie.letter(task, kind)
+    match task.family:
+        case "jobs":
+            return kie.letter(task, kind)
+        case "suno":
+            return suno.letter(task, kind)
+        case "veo":
+            return veo.letter(task, kind)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

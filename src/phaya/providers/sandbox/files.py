@@ -14,8 +14,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import structlog
 from PIL import Image
 from starlette.requests import Request
@@ -23,9 +25,9 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from phaya.clock import Clock
-from phaya.providers.sandbox import kie, suno
+from phaya.providers.sandbox import kie, suno, veo
 from phaya.providers.sandbox.fields import Refusal
-from phaya.providers.sandbox.products import TYPES, Product, digest, make, stills_of
+from phaya.providers.sandbox.products import TYPES, Film, Product, digest, make, stills_of
 from phaya.providers.sandbox.tasks import Task, Tasks
 from phaya.providers.sandbox.wire import json_answer
 
@@ -104,6 +106,8 @@ class Files:
         async with self._slots:
             folder = Path(tempfile.mkdtemp(dir=self._making))
             try:
+                if isinstance(product, Film) and product.driving:
+                    product = await self._driven(product)
                 stills = await self._stills(product, folder)
                 unfinished = folder / path.name
                 await make(product, unfinished, stills)
@@ -112,6 +116,16 @@ class Files:
                 shutil.rmtree(folder, ignore_errors=True)
         await asyncio.to_thread(_shrink, self._kept, self._cap, path)
         return path
+
+    async def _driven(self, film: Film) -> Film:
+        """The film in the length of the one that it follows, where that can be fetched and read."""
+        try:
+            content = await self._fetch(film.driving)
+            seconds = await asyncio.to_thread(_seconds, content)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, a film is made
+            log.info("sandbox.driving_film.left_out", url=film.driving, reason=repr(error))
+            return film
+        return replace(film, seconds=min(seconds, film.most))
 
     async def _stills(self, product: Product, folder: Path) -> list[Path]:
         found: list[Path] = []
@@ -135,8 +149,16 @@ def _files_of(task: Task) -> dict[str, Product]:
         for song, cover in suno.songs_of(task):
             files |= {f"{song.take}.mp3": song, f"{cover.take}.jpeg": cover}
         return files
-    product = kie.product_of(task)
-    return {} if product is None else {f"1.{product.suffix}": product}
+    products = veo.films_of(task) if task.family == "veo" else kie.products_of(task)
+    return {f"{number}.{product.suffix}": product for number, product in enumerate(products, 1)}
+
+
+def _seconds(content: bytes) -> float:
+    """How long a film lasts. Raises where it is none."""
+    with av.open(io.BytesIO(content), "r") as film:
+        if not film.streams.video or not film.duration:
+            raise ValueError("it is no film")
+        return film.duration / av.time_base
 
 
 def _picture_suffix(content: bytes) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import replace
 from decimal import Decimal
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -17,7 +19,8 @@ from phaya.providers.sandbox.callbacks import Callbacks
 from phaya.providers.sandbox.desk import Desk, accepted, garbage
 from phaya.providers.sandbox.fields import Asked, Refusal
 from phaya.providers.sandbox.models import model_named
-from phaya.providers.sandbox.products import Character, Picture, Product
+from phaya.providers.sandbox.products import Character, Picture, Product, Song
+from phaya.providers.sandbox.sound_models import SONGS
 from phaya.providers.sandbox.tasks import Task, Tasks
 from phaya.providers.sandbox.wire import envelope, json_body, number, origin
 
@@ -100,13 +103,20 @@ class Kie:
 
 def prompt_of(asked: Asked) -> str:
     """The text that may hold markers: the prompt, or for a character what is said of it."""
-    return asked.text("prompt") or asked.text("character_prompt")
+    return asked.text("prompt") or asked.text("character_prompt") or asked.text("text")
 
 
-def product_of(task: Task) -> Product | None:
-    """The file that a task of the jobs API makes; None for a character."""
-    product = model_named(task.model).product(_asked(task))
-    return None if isinstance(product, Character) else product
+def products_of(task: Task) -> list[Product]:
+    """The files that a task of the jobs API makes, in the order of their links; none for a character."""
+    model = model_named(task.model)
+    product = model.product(_asked(task))
+    match product:
+        case Character():
+            return []
+        case Picture() | Song() if model.takes > 1:
+            return [replace(product, take=take) for take in range(1, model.takes + 1)]
+        case _:
+            return [product]
 
 
 def _asked(task: Task) -> Asked:
@@ -170,17 +180,38 @@ def _param(task: Task) -> str:
 
 
 def _result(task: Task, base: str) -> str:
-    product = product_of(task)
     if task.outcome == "garbage":
         return '{"resultUrls":[]}'
-    if product is None:
+    products = products_of(task)
+    if not products:
         return orjson.dumps({"character_id": f"char_{task.id[:24]}"}).decode()
-    return orjson.dumps({"resultUrls": [f"{base}/files/{task.id}/1.{product.suffix}"]}).decode()
+    urls = [f"{base}/files/{task.id}/{number}.{product.suffix}" for number, product in enumerate(products, 1)]
+    if task.model != SONGS:
+        return orjson.dumps({"resultUrls": urls}).decode()
+    songs = [_song(task, product, url) for product, url in zip(products, urls, strict=True)]
+    return orjson.dumps({"code": 200, "data": songs, "msg": "success", "task_id": task.id}).decode()
+
+
+def _song(task: Task, product: Product, url: str) -> dict[str, object]:
+    """A song as createTask tells it: in snake_case, its time in milliseconds."""
+    assert isinstance(product, Song)
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{task.id}/{product.take}")),
+        "title": product.title,
+        "duration": product.seconds,
+        "audio_url": url,
+        "stream_audio_url": url,
+        "image_url": "",
+        "model_name": "chirp-v6",
+        "prompt": product.prompt,
+        "tags": product.style,
+        "createTime": task.created,
+    }
 
 
 def _failure(task: Task) -> tuple[str, str]:
     if task.outcome == "reject":
         return "400", POLICY
-    if isinstance(product_of(task), Picture):
+    if any(isinstance(product, Picture) for product in products_of(task)):
         return "500", "Internal Error, Please try again later."
     return "501", "The upstream model failed to generate a video."

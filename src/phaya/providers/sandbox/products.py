@@ -19,18 +19,25 @@ EDITION = 1
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture of the prompt; `stills` are addresses, of which the first shows through."""
+    """A picture of the prompt; `stills` are addresses, of which the first shows through.
+
+    `take` tells apart those that one request gives.
+    """
 
     prompt: str
     width: int
     height: int
     suffix: Literal["png", "jpg"] = "png"
     stills: tuple[str, ...] = ()
+    take: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A clip of the prompt; one still is animated, two are the first and the last frame."""
+    """A clip of the prompt; one still is animated, two are the first and the last frame.
+
+    A film that follows another one, at address `driving`, is as long as that, up to `most` seconds.
+    """
 
     prompt: str
     width: int
@@ -39,6 +46,8 @@ class Film:
     sound: bool = True
     stills: tuple[str, ...] = ()
     suffix: Literal["mp4"] = "mp4"
+    driving: str = ""
+    most: float = 0
 
 
 @dataclass(frozen=True, slots=True)

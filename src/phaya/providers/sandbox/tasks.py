@@ -19,7 +19,7 @@ from phaya.clock import DAY, SECOND, Clock
 from phaya.providers.sandbox.endings import Ending
 from phaya.providers.sandbox.records import Records, prompt_digest
 
-Family = Literal["jobs", "suno"]
+Family = Literal["jobs", "suno", "veo"]
 Outcome = Literal["success", "fail", "reject", "lost", "garbage"]
 
 KEPT = 60 * DAY  # as long as KIE keeps its records
@@ -66,7 +66,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One callback that waits for its time. `kind` is `end` for jobs, for songs `text`, `first`, `complete`."""
+    """One callback that waits for its time. `kind` is `text`, `first`, `complete` for songs, else `end`."""
 
     number: int
     task: str
