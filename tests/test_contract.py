@@ -22,6 +22,7 @@ PRICES: list[tuple[str, dict[str, Any], str]] = [
     ("sora2-video", {"n_frames": "20"}, "8"),
     ("text-to-music", {}, "3"),
     ("image-to-video", {"duration": 60}, "0.5"),
+    ("text-to-speech", {}, "0.05"),
     *(
         ("seedance-video", {"resolution": size, "duration": length, "generate_audio": sound}, price)
         for size, row in {
@@ -37,6 +38,7 @@ PRICES: list[tuple[str, dict[str, Any], str]] = [
 WORDS = {
     "text-to-image": ("PENDING", "QUEUED", "PROCESSING", "COMPLETED", "FAILED"),
     "text-to-music": ("PENDING", "QUEUED", "PROCESSING", "COMPLETED", "FAILED"),
+    "text-to-speech": ("PENDING", "PROCESSING", "COMPLETED", "FAILED"),
     "sora2-text-to-video": ("processing", "completed", "failed", "cancelled"),
     "sora2-video": ("processing", "completed", "failed", "cancelled"),
     "seedance-video": ("processing", "completed", "failed", "cancelled"),
@@ -45,6 +47,7 @@ WORDS = {
 RESULT_FIELDS = {
     "text-to-image": {"image_url"},
     "text-to-music": {"audio_url", "audio_urls"},
+    "text-to-speech": {"audio_url"},
     "sora2-text-to-video": {"video_url"},
     "sora2-video": {"video_url"},
     "seedance-video": {"video_url", "audio_url"},
@@ -53,6 +56,7 @@ RESULT_FIELDS = {
 CREATE = {
     "text-to-image": "text-to-image/generate",
     "text-to-music": "text-to-music/generate",
+    "text-to-speech": "text-to-speech/generate",
     "sora2-text-to-video": "sora2-text-to-video/create",
     "sora2-video": "sora2-video/create",
     "seedance-video": "seedance-video/create",

@@ -6,9 +6,10 @@ from phaya.catalog.audio import AUDIO
 from phaya.catalog.editing import EDITING
 from phaya.catalog.images import IMAGES
 from phaya.catalog.service import Generation
+from phaya.catalog.speech import SPEECH
 from phaya.catalog.videos import VIDEOS
 
-CATALOG: tuple[type[Generation], ...] = (*IMAGES, *VIDEOS, *AUDIO, *EDITING)
+CATALOG: tuple[type[Generation], ...] = (*IMAGES, *VIDEOS, *AUDIO, *SPEECH, *EDITING)
 
 SERVICES: dict[str, type[Generation]] = {service.path: service for service in CATALOG}
 """The services by path."""
