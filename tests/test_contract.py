@@ -22,7 +22,7 @@ PRICES: list[tuple[str, dict[str, Any], str]] = [
     ("sora2-video", {"n_frames": "20"}, "8"),
     ("text-to-music", {}, "3"),
     ("image-to-video", {"duration": 60}, "0.5"),
-    ("text-to-speech", {}, "0.05"),
+    ("text-to-speech", {}, "0.07966"),
     *(
         ("seedance-video", {"resolution": size, "duration": length, "generate_audio": sound}, price)
         for size, row in {
