@@ -35,6 +35,7 @@ _CONTENT = frozenset({"SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"})
 _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 _RETRY_IN = re.compile(r"retry in (\d{1,6}(?:\.\d{1,9})?)\s*s", re.IGNORECASE)
 _WROTE_TEXT = re.compile(r"generate text|only be used for tts|text instead|transcri(be|pt)", re.IGNORECASE)
+_URL_SAFE = str.maketrans("-_", "+/")  # protobuf's JSON may use either alphabet, with padding or without
 _LANGUAGE = re.compile(r"\blanguage", re.IGNORECASE)  # but not "generativelanguage.googleapis.com"
 
 
@@ -186,14 +187,12 @@ def _sounds(parts: Sequence[JsonValue]) -> list[Sound]:
         if not isinstance(content, str) or not content:
             continue  # a thought, or a text beside the sound
         try:
-            raw = base64.b64decode(content.translate(_URL_SAFE), validate=True)
+            plain = content.translate(_URL_SAFE).rstrip("=")
+            raw = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         except (binascii.Error, ValueError) as error:
             raise NotSound("its base64 is broken") from error
         found.append(read_sound(raw, str(data.get("mimeType") or data.get("mime_type") or "")))
     return found
-
-
-_URL_SAFE = str.maketrans("-_", "+/")  # protobuf's JSON may use either alphabet
 
 
 def _plausible(seconds: float, usual: float) -> bool:

@@ -97,9 +97,9 @@ class Gemini:
             return early
         words = unmarked(reading.words)
         seconds = usual_seconds(words)
-        await asyncio.sleep((ending_of(reading.text).slow or 0) + ANSWER_SECONDS * seconds * self._pace)
         if seconds * TOKENS_PER_SECOND > LONGEST_SPEECH:
             return json_answer(_answer(model, reading, None, LONGEST_SPEECH, "OTHER"))
+        await asyncio.sleep((ending_of(reading.text).slow or 0) + ANSWER_SECONDS * seconds * self._pace)
         samples = await self._read_aloud(words, reading.voice, seconds)
         used = round(len(samples) / 2 / RATE * TOKENS_PER_SECOND)
         if verb == "generateContent":
