@@ -155,6 +155,7 @@ def settings(folder: Path, **values: Any) -> Settings:
         "PHAYA_SANDBOX_PACE": PACE,
         "KIE_API_KEY": "",
         "OPENROUTER_API_KEY": None,
+        "GEMINI_API_KEY": None,
     }
     return Settings(**(given | values))
 

@@ -41,6 +41,7 @@ PRICES: list[tuple[str, dict[str, Any], str]] = [
     ("seedream-4-5", {"quality": "high"}, "1.25"),
     ("remove-background", {}, "0.25"),
     ("elevenlabs-speech", {"prompt": "x" * 101}, "0.25"),
+    ("text-to-speech", {}, "0.07966"),
     *(
         ("seedance-video", {"resolution": size, "duration": length, "generate_audio": sound}, price)
         for size, row in {
@@ -56,6 +57,7 @@ PRICES: list[tuple[str, dict[str, Any], str]] = [
 WORDS = {
     "text-to-image": ("PENDING", "QUEUED", "PROCESSING", "COMPLETED", "FAILED"),
     "text-to-music": ("PENDING", "QUEUED", "PROCESSING", "COMPLETED", "FAILED"),
+    "text-to-speech": ("PENDING", "PROCESSING", "COMPLETED", "FAILED"),
     "sora2-text-to-video": ("processing", "completed", "failed", "cancelled"),
     "sora2-video": ("processing", "completed", "failed", "cancelled"),
     "seedance-video": ("processing", "completed", "failed", "cancelled"),
@@ -76,6 +78,7 @@ WORDS = {
 RESULT_FIELDS = {
     "text-to-image": {"image_url"},
     "text-to-music": {"audio_url", "audio_urls"},
+    "text-to-speech": {"audio_url"},
     "sora2-text-to-video": {"video_url"},
     "sora2-video": {"video_url"},
     "seedance-video": {"video_url", "audio_url"},
@@ -96,6 +99,7 @@ RESULT_FIELDS = {
 CREATE = {
     "text-to-image": "text-to-image/generate",
     "text-to-music": "text-to-music/generate",
+    "text-to-speech": "text-to-speech/generate",
     "sora2-text-to-video": "sora2-text-to-video/create",
     "sora2-video": "sora2-video/create",
     "seedance-video": "seedance-video/create",

@@ -9,7 +9,6 @@ from decimal import Decimal
 import pytest
 
 from conftest import Phaya, running
-from material import example
 from phaya.catalog import CATALOG, SERVICES
 from phaya.catalog.service import Generation
 

@@ -24,10 +24,11 @@ from phaya.limits import Limits
 from phaya.moves import Moves
 from phaya.operator import Door
 from phaya.providers.ffmpeg import Ffmpeg
+from phaya.providers.gemini import Gemini
 from phaya.providers.kie import Kie
 from phaya.providers.kie_routes import KieRoutes
 from phaya.providers.openrouter import OpenRouter
-from phaya.providers.roster import REMOTE, RENDER, Roster
+from phaya.providers.roster import REMOTE, RENDER, SPEECH, Roster
 from phaya.results import KEEP_SECONDS, Results
 from phaya.serving import listen, serving
 from phaya.settings import Settings
@@ -42,6 +43,8 @@ log = structlog.get_logger()
 
 MOVES = 64
 """Remote moves at a time in one process; each is one short call."""
+READINGS = 8
+"""Texts that are read aloud at a time; each is one request to Gemini after another."""
 SANDBOX_KEY = "the-sandbox-knows-no-accounts"
 
 
@@ -54,6 +57,8 @@ class Host:
     webhook_keys: tuple[str, ...]
     openrouter_url: str
     openrouter_key: str | None
+    gemini_url: str
+    gemini_key: str | None
     origins: tuple[tuple[str, int], ...] = ()
 
 
@@ -86,7 +91,11 @@ async def _running(app: FastAPI, settings: Settings, public_url: str, clock: Clo
         stack.push_async_callback(_finish_errands, system)
         worker = Worker(
             Moves(system.workflow, system.results, system.limits),
-            {REMOTE: MOVES, RENDER: settings.renders or max(1, (os.cpu_count() or 2) // 2)},
+            {
+                REMOTE: MOVES,
+                RENDER: settings.renders or max(1, (os.cpu_count() or 2) // 2),
+                SPEECH: READINGS,
+            },
             media_days=settings.media_days,
         )
         released = await database.write(jobs.release_all, clock.now())
@@ -139,11 +148,13 @@ async def _assemble(
         if host.openrouter_key
         else None
     )
+    gemini = Gemini(session, host.gemini_url, host.gemini_key, settings.speech_model) if host.gemini_key else None
     workflow = Workflow(
         database,
         Roster(
             kie=kie,
             ffmpeg=Ffmpeg(),
+            gemini=gemini,
             kie_routes=KieRoutes(settings.veo_route, settings.suno_route, settings.suno_model),
         ),
         clock,
@@ -175,6 +186,8 @@ async def _providers_host(settings: Settings, public_url: str, clock: Clock) -> 
             settings.kie_webhook_key,
             settings.openrouter_base_url,
             settings.openrouter_api_key,
+            settings.gemini_base_url,
+            settings.gemini_api_key,
         )
         return
     from phaya.providers.sandbox.hosting import hosted_sandbox  # not loaded where real providers answer
@@ -190,6 +203,8 @@ async def _providers_host(settings: Settings, public_url: str, clock: Clock) -> 
                 (SANDBOX_KEY,),
                 settings.kie_webhook_key,
                 f"{origin}/api/v1",
+                SANDBOX_KEY,
+                origin,
                 SANDBOX_KEY,
                 (("127.0.0.1", port),),
             )

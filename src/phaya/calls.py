@@ -57,6 +57,25 @@ class StillToVideo:
 
 
 @dataclass(frozen=True)
+class Passage:
+    """A piece of a text, and how many seconds it usually takes to say."""
+
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GeminiSpeech:
+    """Passages that Google Gemini reads one after another, joined into one file. `language` is a code of Gemini's."""
+
+    passages: Sequence[Passage]
+    voice: str
+    language: str | None = None
+    slow: bool = False
+    kind: Literal["gemini-speech"] = "gemini-speech"
+
+
+@dataclass(frozen=True)
 class Chat:
     """A chat completion: OpenRouter's body, sent as it stands. It lives as long as its HTTP request."""
 
@@ -65,7 +84,7 @@ class Chat:
 
 
 RemoteCall = KieTask | KieSuno | KieVeo
-LocalCall = StillToVideo
+LocalCall = StillToVideo | GeminiSpeech
 Call = RemoteCall | LocalCall | Chat
 
 _calls: TypeAdapter[Call] = TypeAdapter(Annotated[Call, Tag(discriminator="kind")])

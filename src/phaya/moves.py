@@ -19,6 +19,7 @@ import structlog
 from phaya import jobs
 from phaya.calls import (
     Finished,
+    GeminiSpeech,
     KieSuno,
     KieTask,
     KieVeo,
@@ -71,7 +72,7 @@ class Moves:
         call = unpack(job.call)
         try:
             match job.step, call:
-                case Step.OPEN, StillToVideo():
+                case Step.OPEN, StillToVideo() | GeminiSpeech():
                     await self._work(job, call)
                 case Step.OPEN, KieTask() | KieSuno() | KieVeo():
                     await self._submit(job, call)

@@ -13,7 +13,7 @@ import orjson
 from pydantic import JsonValue
 
 from phaya.addresses import Fetcher, FetchFailed
-from phaya.calls import Finished, LocalCall, StillToVideo
+from phaya.calls import Finished, GeminiSpeech, LocalCall, StillToVideo
 from phaya.catalog import SERVICES
 from phaya.catalog.answers import Kept
 from phaya.catalog.service import Generation
@@ -148,3 +148,5 @@ def _inputs(call: LocalCall) -> list[str]:
     match call:
         case StillToVideo():
             return [call.image, *([call.music] if call.music else [])]
+        case GeminiSpeech():
+            return []

@@ -90,6 +90,12 @@ class Settings(BaseSettings):
         alias="PHAYA_CHAT_TOKENS",
         description="Most tokens that a chat answer may have, and what is held for when the caller names no bound.",
     )
+    speech_model: str = Field(
+        default="gemini-3.8-flash-tts",
+        alias="PHAYA_SPEECH_MODEL",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="The Gemini model that reads texts aloud.",
+    )
     sandbox_pace: float = Field(
         default=1.0,
         ge=0,
@@ -137,6 +143,15 @@ class Settings(BaseSettings):
         description="Where OpenRouter is.",
     )
 
+    gemini_api_key: str | None = Field(
+        default=None, alias="GEMINI_API_KEY", repr=False, description="Google Gemini key, for speech."
+    )
+    gemini_base_url: str = Field(
+        default="https://generativelanguage.googleapis.com",
+        alias="GEMINI_BASE_URL",
+        description="Where Google Gemini is.",
+    )
+
     _lists = field_validator("allowed_networks", "cors_origins", "kie_api_key", "kie_webhook_key", mode="before")(
         _split
     )
@@ -147,7 +162,7 @@ class Settings(BaseSettings):
         parts = _split(value)
         return [ip_network(part, strict=False) if isinstance(part, str) else part for part in parts]  # type: ignore[union-attr]
 
-    @field_validator("public_url", "kie_base_url", "openrouter_base_url")
+    @field_validator("public_url", "kie_base_url", "openrouter_base_url", "gemini_base_url")
     @classmethod
     def _addresses(cls, value: str | None) -> str | None:
         if value is None:
@@ -160,4 +175,4 @@ class Settings(BaseSettings):
     @property
     def sandbox(self) -> bool:
         """Whether the sandbox answers: so long as no provider key at all is given."""
-        return not (self.kie_api_key or self.openrouter_api_key)
+        return not (self.kie_api_key or self.openrouter_api_key or self.gemini_api_key)

@@ -8,9 +8,18 @@ from phaya.catalog.editing import EDITING
 from phaya.catalog.images import IMAGES
 from phaya.catalog.newcomers import NEWCOMERS
 from phaya.catalog.service import Generation
+from phaya.catalog.speech import SPEECH
 from phaya.catalog.videos import VIDEOS
 
-CATALOG: tuple[type[Generation], ...] = (*IMAGES, *VIDEOS, *ACTORS, *NEWCOMERS, *AUDIO, *EDITING)
+CATALOG: tuple[type[Generation], ...] = (
+    *IMAGES,
+    *VIDEOS,
+    *ACTORS,
+    *NEWCOMERS,
+    *AUDIO,
+    *SPEECH,
+    *EDITING,
+)
 
 SERVICES: dict[str, type[Generation]] = {service.path: service for service in CATALOG}
 """The services by path."""

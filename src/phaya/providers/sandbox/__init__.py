@@ -1,4 +1,4 @@
-"""The sandbox: KIE.ai and OpenRouter on a loopback port, for a Phaya without any account.
+"""The sandbox: KIE.ai, OpenRouter and Google Gemini's speech on a loopback port, for a Phaya without any account.
 
 It is a wire, not a mock: real adapters reach it over HTTP by their base URL alone, it answers as the
 providers do, oddities included, and its results are real pictures, films and songs. What a prompt's
@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from phaya.clock import Clock, SystemClock
-from phaya.providers.sandbox import kie, suno, veo
+from phaya.providers.sandbox import gemini, kie, suno, veo
 from phaya.providers.sandbox.callbacks import Callbacks
 from phaya.providers.sandbox.desk import Desk
 from phaya.providers.sandbox.files import Fetch, Files, fetch_nothing
@@ -95,6 +95,7 @@ def create_sandbox(settings: SandboxSettings, clock: Clock | None = None) -> San
         suno.Suno(tasks, desk, callbacks, clock),
         veo.Veo(tasks, desk, callbacks, clock),
         OpenRouter(records, Generations(records, clock), settings.pace),
+        gemini.Gemini(records, settings.folder, settings.pace),
         files,
         Inspection(records, clock),
     )

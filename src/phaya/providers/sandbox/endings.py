@@ -24,6 +24,17 @@ Chat and embeddings (the marker stands in the last user message, or in the input
     [garbage]   HTTP 200 whose `choices` is null
     [forever]   an answer of thousands of tokens, ten a second
 
+Speech (the marker stands in the text):
+
+    [fail]      500 INTERNAL, always
+    [reject]    HTTP 200 without candidates, `promptFeedback.blockReason` PROHIBITED_CONTENT
+    [refuse]    400 INVALID_ARGUMENT
+    [429]       the first request with this very text gets 429 RESOURCE_EXHAUSTED with a retry delay of a second
+    [slow 20]   the answer takes 20 seconds
+    [drop]      the first request with this very text is closed without an answer
+    [midfail]   the first request with this very text ends with finishReason OTHER, without sound, and is billed
+    [garbage]   answers in turn: no candidates, STOP without parts, a web page
+
 Markers may be combined, and are left out of what is drawn, sung and said.
 """
 
