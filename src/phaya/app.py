@@ -27,6 +27,7 @@ from phaya.providers.ffmpeg import Ffmpeg
 from phaya.providers.kie import Kie
 from phaya.providers.openrouter import OpenRouter
 from phaya.providers.roster import REMOTE, RENDER, Roster
+from phaya.providers.transcription import Transcription
 from phaya.results import KEEP_SECONDS, Results
 from phaya.serving import listen, serving
 from phaya.settings import Settings
@@ -54,6 +55,7 @@ class Host:
     openrouter_url: str
     openrouter_key: str | None
     origins: tuple[tuple[str, int], ...] = ()
+    transcribe_url: str | None = None
 
 
 def create_app(settings: Settings, public_url: str, clock: Clock | None = None) -> FastAPI:
@@ -138,9 +140,14 @@ async def _assemble(
         if host.openrouter_key
         else None
     )
+    transcription = (
+        Transcription(session, host.transcribe_url, settings.transcribe_key, settings.transcribe_model)
+        if host.transcribe_url
+        else None
+    )
     workflow = Workflow(
         database,
-        Roster(kie=kie, ffmpeg=Ffmpeg()),
+        Roster(kie=kie, ffmpeg=Ffmpeg(transcription=transcription), transcribes=transcription is not None),
         clock,
         secret=secret,
         callback_base=_callback_base(settings, public_url),
@@ -170,6 +177,7 @@ async def _providers_host(settings: Settings, public_url: str, clock: Clock) -> 
             settings.kie_webhook_key,
             settings.openrouter_base_url,
             settings.openrouter_api_key,
+            transcribe_url=settings.transcribe_url,
         )
         return
     from phaya.providers.sandbox.hosting import hosted_sandbox  # not loaded where real providers answer
@@ -187,6 +195,7 @@ async def _providers_host(settings: Settings, public_url: str, clock: Clock) -> 
                 f"{origin}/api/v1",
                 SANDBOX_KEY,
                 (("127.0.0.1", port),),
+                transcribe_url=settings.transcribe_url or f"{origin}/v1",
             )
 
 

@@ -126,7 +126,7 @@ async def _generate(
             )
         if not wait:
             return say(answer, as_json, answer["job_id"])
-        status = await follow(client, service.path, answer["job_id"], service.name())
+        status = await follow(client, service.home(), answer["job_id"], service.name())
         if status["state"] != "completed":
             if as_json:
                 say(status, as_json, "")

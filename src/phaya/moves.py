@@ -21,10 +21,17 @@ from phaya.calls import (
     Finished,
     KieSuno,
     KieTask,
+    LastFrame,
     LocalCall,
+    MergeAudios,
+    MergeAudioVideo,
+    MergeVideos,
+    OverlayGif,
     Refused,
     RemoteCall,
     StillToVideo,
+    Subtitle,
+    Transcribe,
     Waiting,
     unpack,
 )
@@ -70,7 +77,17 @@ class Moves:
         call = unpack(job.call)
         try:
             match job.step, call:
-                case Step.OPEN, StillToVideo():
+                case (
+                    Step.OPEN,
+                    StillToVideo()
+                    | MergeAudioVideo()
+                    | MergeVideos()
+                    | MergeAudios()
+                    | OverlayGif()
+                    | LastFrame()
+                    | Transcribe()
+                    | Subtitle(),
+                ):
                     await self._work(job, call)
                 case Step.OPEN, KieTask() | KieSuno():
                     await self._submit(job, call)

@@ -13,7 +13,18 @@ import orjson
 from pydantic import JsonValue
 
 from phaya.addresses import Fetcher, FetchFailed
-from phaya.calls import Finished, LocalCall, StillToVideo
+from phaya.calls import (
+    Finished,
+    LastFrame,
+    LocalCall,
+    MergeAudios,
+    MergeAudioVideo,
+    MergeVideos,
+    OverlayGif,
+    StillToVideo,
+    Subtitle,
+    Transcribe,
+)
 from phaya.catalog import SERVICES
 from phaya.catalog.answers import Kept
 from phaya.catalog.service import Generation
@@ -77,7 +88,7 @@ class Results:
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
             folder = Path(name)
             inputs: dict[str, Path] = {}
-            for number, key in enumerate(_inputs(call)):
+            for number, key in enumerate(dict.fromkeys(_inputs(call))):
                 inputs[key] = folder / f"input{number}"
                 await self.storage.fetch_to(key, inputs[key])
             made = await provider.run(call, inputs, folder, report)
@@ -134,7 +145,19 @@ class Results:
         await self.storage.delete(old)
 
 
-def _inputs(call: LocalCall) -> list[str]:
+def _inputs(call: LocalCall) -> Sequence[str]:
     match call:
         case StillToVideo():
             return [call.image, *([call.music] if call.music else [])]
+        case MergeAudioVideo():
+            return [call.video, call.audio]
+        case MergeVideos():
+            return call.videos
+        case MergeAudios():
+            return call.audios
+        case OverlayGif():
+            return [call.video, call.gif]
+        case LastFrame():
+            return [call.video]
+        case Transcribe() | Subtitle():
+            return [call.media]

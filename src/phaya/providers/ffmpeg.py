@@ -19,9 +19,25 @@ import av
 import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 from av.error import FFmpegError
 
-from phaya.calls import LocalCall, StillToVideo, Zoom
+from phaya.calls import (
+    LastFrame,
+    LocalCall,
+    MergeAudios,
+    MergeAudioVideo,
+    MergeVideos,
+    OverlayGif,
+    StillToVideo,
+    Subtitle,
+    Transcribe,
+    Zoom,
+)
 from phaya.providers import Made, Rejected, Report, Unavailable
 from phaya.providers.child import Limits, Outcome, run_child
+from phaya.providers.frames import last_frame, overlay
+from phaya.providers.joining import join_films, join_sounds, replace_sound
+from phaya.providers.rendering import Renderer
+from phaya.providers.subtitling import Subtitling
+from phaya.providers.transcription import Transcription
 
 FPS = 30
 LONG_SIDE, SHORT_SIDE = 1920, 1080
@@ -65,7 +81,15 @@ class Ffmpeg:
 
     name = "ffmpeg"
 
-    def __init__(self, binary: str | None = None, wall_seconds: float = 240, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        binary: str | None = None,
+        wall_seconds: float = 240,
+        threads: int | None = None,
+        transcription: Transcription | None = None,
+    ) -> None:
+        self._renderer = Renderer(binary, threads=threads)  # edits of long films may take longer than a clip
+        self._subtitling = Subtitling(self._renderer, transcription)
         self._binary = binary
         self._threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
         self._limits = Limits(
@@ -76,10 +100,32 @@ class Ffmpeg:
         )
 
     async def run(self, call: LocalCall, inputs: Mapping[str, Path], folder: Path, report: Report) -> Made:
-        """Renders the clip into `folder`. Raises Rejected or Unavailable.
+        """Does the work in `folder`. Raises Rejected or Unavailable.
 
-        The picture must be a PNG; whoever has another makes it one before.
+        Pictures must be PNGs; whoever has others makes them such before.
         """
+        renderer = self._renderer
+        match call:
+            case StillToVideo():
+                return await self._animate(call, inputs, folder, report)
+            case MergeAudioVideo():
+                made = await replace_sound(renderer, inputs[call.video], inputs[call.audio], folder, report)
+            case MergeVideos():
+                made = await join_films(renderer, [inputs[key] for key in call.videos], folder, report)
+            case MergeAudios():
+                made = await join_sounds(renderer, [inputs[key] for key in call.audios], folder, report)
+            case OverlayGif():
+                made = await overlay(renderer, call, inputs[call.video], inputs[call.gif], folder, report)
+            case LastFrame():
+                made = await last_frame(renderer, inputs[call.video], folder, report)
+            case Transcribe():
+                return await self._subtitling.transcribe(call, inputs[call.media], folder, report)
+            case Subtitle():
+                return await self._subtitling.subtitle(call, inputs[call.media], folder, report)
+        return Made([made])
+
+    async def _animate(self, call: StillToVideo, inputs: Mapping[str, Path], folder: Path, report: Report) -> Made:
+        """Renders the clip from the still."""
         picture = inputs[call.image]
         music = inputs[call.music] if call.music is not None else None
         size = await asyncio.to_thread(_png_size, picture)
