@@ -29,7 +29,7 @@ def make(folder: Path, name: str, arguments: str) -> bytes:
 
 def film(
     folder: Path, name: str, colour: str, *, size: str = "160x90", rate: int = 30, sound: int = 0, seconds: float = 1
-) -> bytes:  # noqa: E501
+) -> bytes:
     """A film of one colour, with a tone of `sound` Hz if any."""
     tone = (
         f"-f lavfi -i sine=f={sound}:d={seconds} -c:a {'libopus' if name.endswith('webm') else 'aac'}" if sound else ""
@@ -92,7 +92,7 @@ async def fetch(phaya: Phaya, url: str) -> bytes:
 def frames(content: bytes) -> list[Pixels]:
     """All pictures of a film, in RGB."""
     with av.open(io.BytesIO(content), "r") as clip:
-        return [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in clip.decode(video=0)]
 
 
 def seconds(content: bytes) -> float:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from clips import Pixels, fetch, film, finished, frames, link, make, seconds, tone
 from conftest import Phaya, running
@@ -15,6 +22,7 @@ from phaya.providers.captions import from_script, from_speech, shifted
 from phaya.providers.lettering import escaped, script
 from phaya.providers.transcription import Heard, Span, read_heard
 from phaya.providers.words import cut
+from phaya.serving import listen, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -150,13 +158,64 @@ async def test_a_transcriber_that_is_down_is_no_hindrance_to_a_script(tmp_path: 
     assert status["status"] == "COMPLETED"
 
 
+@asynccontextmanager
+async def transcriber(answers: list[tuple[int, dict[str, Any]]]) -> AsyncGenerator[tuple[str, list[dict[str, Any]]]]:
+    """A server that gives these answers in turn, and what it was asked."""
+    asked: list[dict[str, Any]] = []
+
+    async def answer(request: Request) -> JSONResponse:
+        async with request.form() as form:
+            asked.append({name: form.getlist(name) for name in form if name != "file"} | {
+                "key": request.headers.get("authorization"), "file": await form["file"].read(4),  # type: ignore[union-attr]
+            })  # fmt: skip
+        status, body = answers[min(len(asked), len(answers)) - 1]
+        return JSONResponse(body, status)
+
+    with listen("127.0.0.1", 0) as listener:
+        app = Starlette(routes=[Route("/v1/audio/transcriptions", answer, methods=["POST"])])
+        async with serving(app, listener):
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1", asked
+
+
+async def test_a_transcriber_that_knows_no_words_is_asked_for_sentences(tmp_path: Path) -> None:
+    refusal = {"error": {"message": "timestamp_granularities is not supported by this model"}}
+    heard = {"text": "Good day.", "segments": [{"start": 0.2, "end": 0.9, "text": " Good day."}]}
+    async with transcriber([(400, refusal), (200, heard)]) as (url, asked):
+        options = {"PHAYA_TRANSCRIBE_URL": url, "PHAYA_TRANSCRIBE_KEY": "sk-1", "PHAYA_TRANSCRIBE_MODEL": "ear-2"}
+        async with running(tmp_path / "data", **options) as phaya:
+            sound = await link(phaya, tone(tmp_path, "talk.mp3", 300, 1))
+            status = await finished(phaya, "media/transcribe", "media", media_url=sound, language="en-GB")
+
+    assert status["text"] == "Good day."
+    assert status["segments"] == [{"start": 0.2, "end": 0.9, "text": "Good day."}]
+    assert [set(one) for one in asked] == [
+        {"model", "response_format", "language", "timestamp_granularities[]", "key", "file"},
+        {"model", "response_format", "language", "key", "file"},
+    ]
+    assert (asked[1]["model"], asked[1]["language"], asked[1]["key"]) == (["ear-2"], ["en"], "Bearer sk-1")
+    assert asked[1]["file"] == b"RIFF"
+
+
+async def test_a_transcriber_is_asked_again_when_it_was_down_and_refunds_when_it_refuses(tmp_path: Path) -> None:
+    answers: list[tuple[int, dict[str, Any]]] = [(503, {}), (200, {"text": "Hm."}), (400, {"error": {"message": "no"}})]
+    async with transcriber(answers) as (url, asked), running(tmp_path / "data", PHAYA_TRANSCRIBE_URL=url) as phaya:
+        sound = await link(phaya, tone(tmp_path, "talk.mp3", 300, 1))
+        good = await finished(phaya, "media/transcribe", "media", media_url=sound)
+        bad = await finished(phaya, "media/transcribe", "media", media_url=sound)
+        balance = await phaya.balance()
+
+    assert (good["state"], good["text"], len(good["segments"])) == ("completed", "Hm.", 1)
+    assert (bad["state"], bad["error"]) == ("failed", "The speech could not be transcribed.")
+    assert (len(asked), balance) == (3, Decimal("999.93"))
+
+
 # ── price, timing, letters ───────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
     ("length", "price"),
-    [(0.5, "0.07"), (24, "0.07"), (25, "0.070833334"), (60, "0.17"), (60.08, "0.17"), (60.2, "0.172833334"), (3600, "10.2")],
-)  # fmt: skip
+    [(0.5, "0.07"), (24, "0.07"), (25, "0.070833334"), (60, "0.17"), (60.08, "0.17"), (60.2, "0.172833334")],
+)
 def test_a_minute_costs_what_the_list_says_and_each_second_begun_its_part(length: float, price: str) -> None:
     assert str(by_length(RATES, length)) == price
 
@@ -187,13 +246,13 @@ def test_without_speech_a_script_is_spread_by_its_length() -> None:
 
 
 def test_captions_end_at_pauses_and_before_they_get_long() -> None:
-    words = tuple(Span("ทะเล", start / 2, start / 2 + 0.5) for start in range(12)) + (Span("ไป", 9, 9.5),)
+    words = (*(Span("ทะเล", start / 2, start / 2 + 0.5) for start in range(12)), Span("ไป", 9, 9.5))
 
     captions = from_speech(Heard("", (), words), 10)
 
     assert captions[-1].lines == (("ไป",),)
     assert all(one.end - one.start <= 5 for one in captions)
-    assert all(one.end <= two.start for one, two in zip(captions, captions[1:], strict=False))
+    assert all(one.end <= two.start for one, two in pairwise(captions))
 
 
 def test_an_offset_moves_captions_but_not_out_of_the_film() -> None:

@@ -131,6 +131,11 @@ async def _generate(
             if as_json:
                 say(status, as_json, "")
             raise Stop(status["error"] or status["message"])
+        if status["result_url"] is None:  # what was made is no file
+            text = str(next((status[name] for name in service.answer.fields if status.get(name)), ""))
+            if out is not None:
+                out.write_text(text, encoding="utf-8")
+            return say(status, as_json, str(out or text))
         if out is not None:
             size = await client.download(status["result_url"], out)
             errors.print(f"{out}: {size} bytes, {answer['credits_used']} credits")

@@ -110,6 +110,11 @@ class Intake:
             return self._storage.link(await self._keep(source.field, file, measured, clean=False)), seconds
         return source.address, seconds
 
+    @property
+    def folder(self) -> Path:
+        """Where files are while they are taken in."""
+        return self._folder
+
     async def keep_upload(self, file: Path) -> tuple[str, Measured]:
         """Keeps a file that a client sent; answers its key and what it is. Raises Invalid."""
         try:

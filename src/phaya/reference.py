@@ -66,7 +66,7 @@ def _prices() -> Iterator[tuple[str, ...]]:
 
 
 def _linked(path: str) -> str:
-    return f"[{path}](#{path})"
+    return f"[{path}](#{path.replace('/', '')})"
 
 
 def _service(service: type[Generation]) -> Iterator[str]:

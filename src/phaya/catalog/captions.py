@@ -47,7 +47,7 @@ class TranscribeMedia(Edit):
     media_url: Annotated[
         Address,
         Aliases(("video_url", "audio_url", "url")),
-        Input("video", 500 * MB, longest=LONGEST, otherwise="audio"),
+        Input("video", 200 * MB, longest=LONGEST, otherwise="audio"),
         Field(description="The film or sound."),
     ]
     language: Annotated[
@@ -81,7 +81,7 @@ class ThaiSubtitle(Generation):
     media_url: Annotated[
         Address,
         Aliases(("video_url", "url")),
-        Input("video", 500 * MB, longest=LONGEST),
+        Input("video", 200 * MB, longest=LONGEST),
         Field(description="The film: MP4, MOV or WebM."),
     ]
     script: Annotated[

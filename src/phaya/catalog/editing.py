@@ -82,7 +82,7 @@ class ImageToVideo(Generation):
         return StillToVideo(self.image_url, self.duration, self.music_url, motion)
 
 
-FILM = Input("video", 500 * MB, longest=3600)
+FILM = Input("video", 200 * MB, longest=3600)
 SOUND = Input("audio", 200 * MB, longest=3600)
 FilmUrl = Annotated[Address, Aliases(("media_url", "input_url", "url")), FILM]
 FilmUrls = Annotated[list[Address], Aliases(("video_url", "media_urls", "input_urls", "urls", "videos")), FILM]

@@ -28,11 +28,15 @@ _MEMORY = 4 << 30
 _FILE = 2 << 30
 
 
+class Unrenderable(Rejected):
+    """FFmpeg can make nothing of the inputs; `detail` is what it complains of."""
+
+
 class Renderer:
     """FFmpeg. `binary` is its path (by default the one that imageio-ffmpeg carries), `wall_seconds` the longest
     that one run may take, `threads` how many it uses (by default what the machine has, up to eight)."""
 
-    def __init__(self, binary: str | None = None, wall_seconds: float = 1200, threads: int | None = None) -> None:
+    def __init__(self, binary: str | None = None, wall_seconds: float = 240, threads: int | None = None) -> None:
         self._binary = binary
         self.threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
         self._limits = Limits(
@@ -47,7 +51,7 @@ class Renderer:
     ) -> None:
         """Runs FFmpeg in `folder`; `report` is told the part done of `seconds` of output.
 
-        Raises Rejected where FFmpeg cannot make something of the inputs, or Unavailable.
+        Raises Unrenderable, Rejected where it takes too long, or Unavailable.
         """
         argv = [
             await self._program(),
@@ -83,8 +87,8 @@ class Renderer:
         if outcome.code < 0 or "No space left" in complaint or "Cannot allocate memory" in complaint:
             raise Unavailable("The renderer was stopped.", complaint, retry_after=15)
         if "matches no streams" in complaint:
-            raise Rejected("The file holds no sound.", complaint)
-        raise Rejected("The file could not be rendered.", complaint)
+            raise Unrenderable("The file holds no sound.", complaint)
+        raise Unrenderable("The file could not be rendered.", complaint)
 
 
 def file_address(path: Path) -> str:

@@ -49,7 +49,7 @@ def routes() -> APIRouter:
     async def upload(request: Request, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """Keeps a picture, film or sound for a while; its `url` is good as any input."""
         caller.need("media/upload", "generate")
-        with tempfile.TemporaryDirectory(dir=phaya.settings.data_dir / "work") as folder:
+        with tempfile.TemporaryDirectory(dir=phaya.intake.folder) as folder:
             file = Path(folder) / "upload"
             await _receive(request, file, phaya.settings.upload_bytes)
             key, found = await phaya.intake.keep_upload(file)
