@@ -42,6 +42,11 @@ PRICES: list[tuple[str, dict[str, Any], str]] = [
     ("remove-background", {}, "0.25"),
     ("elevenlabs-speech", {"prompt": "x" * 101}, "0.25"),
     ("text-to-speech", {}, "0.07966"),
+    ("media/merge-audio-video", {}, "0.5"),
+    ("media/merge-video", {}, "0.5"),
+    ("media/merge-audio", {}, "0.5"),
+    ("media/overlay-gif", {}, "0.5"),
+    ("media/extract-last-frame", {}, "0.1"),
     *(
         ("seedance-video", {"resolution": size, "duration": length, "generate_audio": sound}, price)
         for size, row in {
@@ -74,6 +79,13 @@ WORDS = {
     "seedream-4-5": ("processing", "completed", "failed"),
     "remove-background": ("processing", "completed", "failed"),
     "elevenlabs-speech": ("processing", "completed", "failed"),
+    "media/merge-audio-video": ("processing", "completed", "failed"),
+    "media/merge-video": ("processing", "completed", "failed"),
+    "media/merge-audio": ("processing", "completed", "failed"),
+    "media/overlay-gif": ("processing", "completed", "failed"),
+    "media/extract-last-frame": ("processing", "completed", "failed"),
+    "media/transcribe": ("processing", "completed", "failed"),
+    "thai-subtitle": ("PENDING", "PROCESSING", "COMPLETED", "FAILED"),
 }
 RESULT_FIELDS = {
     "text-to-image": {"image_url"},
@@ -95,6 +107,13 @@ RESULT_FIELDS = {
     "seedream-4-5": {"image_url"},
     "remove-background": {"image_url"},
     "elevenlabs-speech": {"audio_url"},
+    "media/merge-audio-video": {"video_url"},
+    "media/merge-video": {"video_url"},
+    "media/merge-audio": {"audio_url"},
+    "media/overlay-gif": {"video_url"},
+    "media/extract-last-frame": {"image_url"},
+    "media/transcribe": {"text", "segments"},
+    "thai-subtitle": {"video_url"},
 }
 CREATE = {
     "text-to-image": "text-to-image/generate",
@@ -116,6 +135,13 @@ CREATE = {
     "seedream-4-5": "seedream-4-5/create",
     "remove-background": "remove-background/create",
     "elevenlabs-speech": "elevenlabs-speech/create",
+    "media/merge-audio-video": "media/merge-audio-video",
+    "media/merge-video": "media/merge-video",
+    "media/merge-audio": "media/merge-audio",
+    "media/overlay-gif": "media/overlay-gif",
+    "media/extract-last-frame": "media/extract-last-frame",
+    "media/transcribe": "media/transcribe",
+    "thai-subtitle": "thai-subtitle/generate",
 }
 by_path = pytest.mark.parametrize("service", CATALOG, ids=[service.path for service in CATALOG])
 
@@ -134,7 +160,7 @@ async def test_prices_are_those_of_the_price_list(phaya: Phaya, path: str, field
     assert (200, Decimal(price)) == (quote.status, quote.exact("credits"))
 
 
-@by_path
+@pytest.mark.parametrize("service", [one for one in CATALOG if not one.priced_by_length], ids=lambda one: one.path)
 async def test_a_dry_run_costs_and_starts_nothing(phaya: Phaya, service: type[Generation]) -> None:
     key = await phaya.new_key("50")
 
@@ -143,7 +169,7 @@ async def test_a_dry_run_costs_and_starts_nothing(phaya: Phaya, service: type[Ge
     assert answer.json["dry_run"] is True
     assert answer.exact("credits_used") == 0
     assert await phaya.balance(key) == 50
-    assert (await phaya.get(f"{service.path}/history", key=key)).json["history"] == []
+    assert (await phaya.get(f"{service.home()}/history", key=key)).json["history"] == []
 
 
 @pytest.mark.parametrize("path", ["text-to-image", "seedance-video", "text-to-music", "sora2-text-to-video"])
@@ -416,9 +442,10 @@ async def test_openapi_has_the_exact_values_of_every_field(phaya: Phaya) -> None
         fields = route["requestBody"]["content"]["application/json"]["schema"]["properties"]
         for name, field in service.model_json_schema()["properties"].items():
             assert fields[name].get("enum") == field.get("enum"), (service.path, name)
-        status = document["paths"][f"/api/v1/{service.path}/status/{{job_id}}"]["get"]
+        status = document["paths"][f"/api/v1/{service.home()}/status/{{job_id}}"]["get"]
         words = status["responses"]["200"]["content"]["application/json"]["schema"]["properties"]["status"]["enum"]
         assert set(words) <= set(WORDS[service.path])
+        assert service.answer.fields.keys() == RESULT_FIELDS[service.path]
     assert "$defs" not in str(document["paths"])
 
 

@@ -29,6 +29,7 @@ from phaya.providers.kie import Kie
 from phaya.providers.kie_routes import KieRoutes
 from phaya.providers.openrouter import OpenRouter
 from phaya.providers.roster import REMOTE, RENDER, SPEECH, Roster
+from phaya.providers.transcription import Transcription
 from phaya.results import KEEP_SECONDS, Results
 from phaya.serving import listen, serving
 from phaya.settings import Settings
@@ -60,6 +61,7 @@ class Host:
     gemini_url: str
     gemini_key: str | None
     origins: tuple[tuple[str, int], ...] = ()
+    transcribe_url: str | None = None
 
 
 def create_app(settings: Settings, public_url: str, clock: Clock | None = None) -> FastAPI:
@@ -149,11 +151,17 @@ async def _assemble(
         else None
     )
     gemini = Gemini(session, host.gemini_url, host.gemini_key, settings.speech_model) if host.gemini_key else None
+    transcription = (
+        Transcription(session, host.transcribe_url, settings.transcribe_key, settings.transcribe_model)
+        if host.transcribe_url
+        else None
+    )
     workflow = Workflow(
         database,
         Roster(
             kie=kie,
-            ffmpeg=Ffmpeg(),
+            ffmpeg=Ffmpeg(transcription=transcription),
+            transcribes=transcription is not None,
             gemini=gemini,
             kie_routes=KieRoutes(settings.veo_route, settings.suno_route, settings.suno_model),
         ),
@@ -188,6 +196,7 @@ async def _providers_host(settings: Settings, public_url: str, clock: Clock) -> 
             settings.openrouter_api_key,
             settings.gemini_base_url,
             settings.gemini_api_key,
+            transcribe_url=settings.transcribe_url,
         )
         return
     from phaya.providers.sandbox.hosting import hosted_sandbox  # not loaded where real providers answer
@@ -207,6 +216,7 @@ async def _providers_host(settings: Settings, public_url: str, clock: Clock) -> 
                 origin,
                 SANDBOX_KEY,
                 (("127.0.0.1", port),),
+                transcribe_url=settings.transcribe_url or f"{origin}/v1",
             )
 
 

@@ -76,6 +76,70 @@ class GeminiSpeech:
 
 
 @dataclass(frozen=True)
+class MergeAudioVideo:
+    """The film with another sound: cut to the film's length, or followed by silence."""
+
+    video: str
+    audio: str
+    kind: Literal["merge-audio-video"] = "merge-audio-video"
+
+
+@dataclass(frozen=True)
+class MergeVideos:
+    """Films one after another, in the size and frame rate of the first."""
+
+    videos: Sequence[str]
+    kind: Literal["merge-videos"] = "merge-videos"
+
+
+@dataclass(frozen=True)
+class MergeAudios:
+    """Sounds one after another."""
+
+    audios: Sequence[str]
+    kind: Literal["merge-audios"] = "merge-audios"
+
+
+@dataclass(frozen=True)
+class OverlayGif:
+    """An animation that repeats on a film. `scale` is its width as a part of the film's."""
+
+    video: str
+    gif: str
+    position: str
+    scale: float
+    kind: Literal["overlay-gif"] = "overlay-gif"
+
+
+@dataclass(frozen=True)
+class LastFrame:
+    """The last picture of a film."""
+
+    video: str
+    kind: Literal["last-frame"] = "last-frame"
+
+
+@dataclass(frozen=True)
+class Transcribe:
+    """What is said in a film or sound; `language` is a code such as `th`, None where it is to be heard."""
+
+    media: str
+    language: str | None = None
+    kind: Literal["transcribe"] = "transcribe"
+
+
+@dataclass(frozen=True)
+class Subtitle:
+    """Captions burnt into a film. Without a `script` they are what is heard; `offset` is in seconds."""
+
+    media: str
+    script: str | None = None
+    animation: str = "none"
+    offset: float = 0.0
+    kind: Literal["subtitle"] = "subtitle"
+
+
+@dataclass(frozen=True)
 class Chat:
     """A chat completion: OpenRouter's body, sent as it stands. It lives as long as its HTTP request."""
 
@@ -84,7 +148,8 @@ class Chat:
 
 
 RemoteCall = KieTask | KieSuno | KieVeo
-LocalCall = StillToVideo | GeminiSpeech
+EditCall = StillToVideo | MergeAudioVideo | MergeVideos | MergeAudios | OverlayGif | LastFrame | Transcribe | Subtitle
+LocalCall = EditCall | GeminiSpeech
 Call = RemoteCall | LocalCall | Chat
 
 _calls: TypeAdapter[Call] = TypeAdapter(Annotated[Call, Tag(discriminator="kind")])

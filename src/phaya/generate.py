@@ -126,12 +126,17 @@ async def _generate(
             )
         if not wait:
             return say(answer, as_json, answer["job_id"])
-        status = await follow(client, service.path, answer["job_id"], service.name())
+        status = await follow(client, service.home(), answer["job_id"], service.name())
         if status["state"] != "completed":
             if as_json:
                 say(status, as_json, "")
             raise Stop(status["error"] or status["message"])
-        if out is not None and status["result_url"]:
+        if status["result_url"] is None:  # what was made is no file
+            text = str(next((status[name] for name in service.answer.fields if status.get(name)), ""))
+            if out is not None:
+                out.write_text(text, encoding="utf-8")
+            return say(status, as_json, str(out or text))
+        if out is not None:
             size = await client.download(status["result_url"], out)
             errors.print(f"{out}: {size} bytes, {answer['credits_used']} credits")
         facts = ", ".join(str(status[name]) for name in service.answer.fields)  # what is no file, such as an id

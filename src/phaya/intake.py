@@ -18,7 +18,7 @@ from phaya.catalog.fields import Input
 from phaya.catalog.service import Generation
 from phaya.clock import Clock
 from phaya.errors import Fault, Invalid
-from phaya.media import Measured, Unreadable, clean_picture, measure
+from phaya.media import Measured, Unreadable, clean_animation, clean_picture, measure
 from phaya.storage import Storage
 
 G = TypeVar("G", bound=Generation)
@@ -98,23 +98,39 @@ class Intake:
         except Unreadable as error:
             raise Invalid(Fault(source.field, f"is not usable: {error}", "input_unreadable")) from error
         if measured.kind not in (source.mark.media, source.mark.otherwise):
-            raise Invalid(Fault(source.field, f"must be {KINDS[source.mark.media]}", "input_unreadable"))
+            allowed = " or ".join(KINDS[kind] for kind in (source.mark.media, source.mark.otherwise) if kind)
+            raise Invalid(Fault(source.field, f"must be {allowed}", "input_unreadable"))
         seconds = measured.seconds or 0
         _check_length(source, seconds)
         if not keep:
             return source.address, seconds
         if local:
-            return await self._keep(source.field, file, measured), seconds
+            return await self._keep(source.field, file, measured, animated=source.mark.animated), seconds
         if source.address.startswith("data:"):
             return self._storage.link(await self._keep(source.field, file, measured, clean=False)), seconds
         return source.address, seconds
 
-    async def _keep(self, field: str, file: Path, measured: Measured, *, clean: bool = True) -> str:
+    @property
+    def folder(self) -> Path:
+        """Where files are while they are taken in."""
+        return self._folder
+
+    async def keep_upload(self, file: Path) -> tuple[str, Measured]:
+        """Keeps a file that a client sent; answers its key and what it is. Raises Invalid."""
+        try:
+            measured = await measure(file)
+        except Unreadable as error:
+            raise Invalid(Fault("file", f"is not usable: {error}", "input_unreadable")) from error
+        return await self._keep("file", file, measured, clean=False), measured
+
+    async def _keep(
+        self, field: str, file: Path, measured: Measured, *, clean: bool = True, animated: bool = False
+    ) -> str:
         """Copies an input to our storage and answers its key. FFmpeg only ever sees pictures made clean."""
         if measured.kind == "image" and clean:
             cleaned = file.with_suffix(".png")
             try:
-                measured = await clean_picture(file, cleaned)
+                measured = await (clean_animation if animated else clean_picture)(file, cleaned)
             except Unreadable as error:
                 raise Invalid(Fault(field, f"is not usable: {error}", "input_unreadable")) from error
             file = cleaned

@@ -213,6 +213,19 @@ def count_open(connection: Connection) -> dict[str, int]:
     return {f"{row.lane}/{row.step}": row.n for row in rows}
 
 
+def count_busy(connection: Connection) -> dict[str, dict[str, int]]:
+    """How many jobs of all accounts have not ended, by lane and state."""
+    found: dict[str, dict[str, int]] = {}
+    rows = connection.execute(
+        select(jobs.c.lane, jobs.c.state, func.count().label("n"))
+        .where(jobs.c.next_at.is_not(None), jobs.c.state.in_((State.QUEUED.value, State.PROCESSING.value)))
+        .group_by(jobs.c.lane, jobs.c.state)
+    )
+    for row in rows:
+        found.setdefault(row.lane, {})[row.state] = row.n
+    return found
+
+
 def expired(connection: Connection, before: int, limit: int, without: tuple[str, ...] = ()) -> list[Job]:
     """Ended jobs whose results are older than the retention, without those of some services."""
     old = select(jobs).where(jobs.c.ended_at < before, jobs.c.results.is_not(None), jobs.c.service.not_in(without))

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import av
 from av.container import InputContainer
@@ -26,6 +26,8 @@ from phaya.storage import CONTENT_TYPES
 
 PIXELS = 50_000_000
 LONGEST_SIDE = 8192
+ANIMATED_PIXELS = 200_000_000
+"""Pixels of all frames of an animation together."""
 
 Kind = Literal["image", "video", "audio"]
 T = TypeVar("T")
@@ -93,6 +95,14 @@ async def clean_picture(path: Path, into: Path) -> Measured:
     if sniffed not in _PILLOW:
         raise Unreadable("it is not a picture")
     return await _decoding(lambda: _clean(path, sniffed, into))
+
+
+async def clean_animation(path: Path, into: Path) -> Measured:
+    """Writes the picture anew, as a PNG that moves where it moved (APNG), transparency kept. Raises Unreadable."""
+    sniffed = await asyncio.to_thread(_sniff, path)
+    if sniffed not in _PILLOW:
+        raise Unreadable("it is not a picture")
+    return await _decoding(lambda: _clean_frames(path, sniffed, into))
 
 
 async def sound_track(video: Path, into: Path) -> bool:
@@ -179,6 +189,32 @@ def _clean(path: Path, sniffed: str, into: Path) -> Measured:
     plain.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     plain.save(into, "PNG", compress_level=1, icc_profile=None)
     return Measured("image", "image/png", "png", plain.width, plain.height, 0.0, into.stat().st_size)
+
+
+def _clean_frames(path: Path, sniffed: str, into: Path) -> Measured:
+    with _open_picture(path, sniffed) as image:
+        frames = int(getattr(image, "n_frames", 1))
+        if frames * image.width * image.height > ANIMATED_PIXELS:
+            raise Unreadable(f"its frames have more than {ANIMATED_PIXELS // 1_000_000} megapixels together")
+        pictures: list[Image.Image] = []
+        times: list[float] = []
+        try:
+            for number in range(frames):
+                image.seek(number)
+                pictures.append(image.convert("RGBA"))
+                # Browsers show a frame without a sensible time for a tenth of a second.
+                given = float(image.info.get("duration") or 0)
+                times.append(given if given >= 20 else 100.0)
+        except Exception as error:  # decoders of hostile files raise nearly anything
+            raise Unreadable("it is a damaged picture") from error
+    first, *others = pictures
+    if others:
+        # Whole frames: drawn over nothing, so that no trace of the one before stays where this one is clear.
+        motion: dict[str, Any] = {"append_images": others, "duration": times, "loop": 0, "blend": 0, "disposal": 0}
+        first.save(into, "PNG", save_all=True, compress_level=1, **motion)
+    else:
+        first.save(into, "PNG", compress_level=1)
+    return Measured("image", "image/png", "png", first.width, first.height, 0.0, into.stat().st_size)
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

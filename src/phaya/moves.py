@@ -17,19 +17,7 @@ from typing import Any, TypeVar
 import structlog
 
 from phaya import jobs
-from phaya.calls import (
-    Finished,
-    GeminiSpeech,
-    KieSuno,
-    KieTask,
-    KieVeo,
-    LocalCall,
-    Refused,
-    RemoteCall,
-    StillToVideo,
-    Waiting,
-    unpack,
-)
+from phaya.calls import Finished, LocalCall, Refused, RemoteCall, Waiting, unpack
 from phaya.clock import DAY, MINUTE, SECOND
 from phaya.credits import NOTHING
 from phaya.jobs import Job, Lost, State, Step
@@ -72,16 +60,16 @@ class Moves:
         call = unpack(job.call)
         try:
             match job.step, call:
-                case Step.OPEN, StillToVideo() | GeminiSpeech():
+                case Step.OPEN, _ if isinstance(call, LocalCall):
                     await self._work(job, call)
-                case Step.OPEN, KieTask() | KieSuno() | KieVeo():
+                case Step.OPEN, _ if isinstance(call, RemoteCall):
                     await self._submit(job, call)
                 case Step.SUBMITTING, _:
                     # Whoever submitted it died or hung between the intent and the answer.
                     await self._doubt(job, "the process ended while the task was being submitted")
                 case Step.UNSURE, _:
                     await self._wait_for_word(job)
-                case Step.AWAITING | Step.WATCHING, KieTask() | KieSuno() | KieVeo():
+                case Step.AWAITING | Step.WATCHING, _ if isinstance(call, RemoteCall):
                     await self._look(job, call)
                 case Step.KEEPING, _:
                     await self._keep(job)

@@ -13,7 +13,19 @@ import orjson
 from pydantic import JsonValue
 
 from phaya.addresses import Fetcher, FetchFailed
-from phaya.calls import Finished, GeminiSpeech, LocalCall, StillToVideo
+from phaya.calls import (
+    Finished,
+    GeminiSpeech,
+    LastFrame,
+    LocalCall,
+    MergeAudios,
+    MergeAudioVideo,
+    MergeVideos,
+    OverlayGif,
+    StillToVideo,
+    Subtitle,
+    Transcribe,
+)
 from phaya.catalog import SERVICES
 from phaya.catalog.answers import Kept
 from phaya.catalog.service import Generation
@@ -77,7 +89,7 @@ class Results:
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
             folder = Path(name)
             inputs: dict[str, Path] = {}
-            for number, key in enumerate(_inputs(call)):
+            for number, key in enumerate(dict.fromkeys(_inputs(call))):
                 inputs[key] = folder / f"input{number}"
                 await self.storage.fetch_to(key, inputs[key])
             made = await provider.run(call, inputs, folder, report)
@@ -144,9 +156,21 @@ def _check_complete(service: type[Generation], files: int, facts: Mapping[str, J
         raise Unkept("the provider finished without an answer", hopeless=True)
 
 
-def _inputs(call: LocalCall) -> list[str]:
+def _inputs(call: LocalCall) -> Sequence[str]:
     match call:
         case StillToVideo():
             return [call.image, *([call.music] if call.music else [])]
+        case MergeAudioVideo():
+            return [call.video, call.audio]
+        case MergeVideos():
+            return call.videos
+        case MergeAudios():
+            return call.audios
+        case OverlayGif():
+            return [call.video, call.gif]
+        case LastFrame():
+            return [call.video]
+        case Transcribe() | Subtitle():
+            return [call.media]
         case GeminiSpeech():
             return []

@@ -96,6 +96,21 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="The Gemini model that reads texts aloud.",
     )
+    transcribe_url: str | None = Field(
+        default=None,
+        alias="PHAYA_TRANSCRIBE_URL",
+        description="A server with OpenAI's transcription route, such as https://api.openai.com/v1. "
+        "Unset: the sandbox hears while it answers, else speech is not transcribed.",
+    )
+    transcribe_key: str | None = Field(
+        default=None, alias="PHAYA_TRANSCRIBE_KEY", repr=False, description="The transcription server's key, if any."
+    )
+    transcribe_model: str = Field(
+        default="whisper-1", alias="PHAYA_TRANSCRIBE_MODEL", description="The model that transcribes."
+    )
+    upload_bytes: int = Field(
+        default=200_000_000, ge=1, alias="PHAYA_UPLOAD_BYTES", description="Bytes of an uploaded file at the most."
+    )
     sandbox_pace: float = Field(
         default=1.0,
         ge=0,
@@ -162,7 +177,7 @@ class Settings(BaseSettings):
         parts = _split(value)
         return [ip_network(part, strict=False) if isinstance(part, str) else part for part in parts]  # type: ignore[union-attr]
 
-    @field_validator("public_url", "kie_base_url", "openrouter_base_url", "gemini_base_url")
+    @field_validator("public_url", "kie_base_url", "openrouter_base_url", "gemini_base_url", "transcribe_url")
     @classmethod
     def _addresses(cls, value: str | None) -> str | None:
         if value is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from phaya.catalog.actors import ACTORS
 from phaya.catalog.audio import AUDIO
+from phaya.catalog.captions import CAPTIONS
 from phaya.catalog.editing import EDITING
 from phaya.catalog.images import IMAGES
 from phaya.catalog.newcomers import NEWCOMERS
@@ -19,6 +20,7 @@ CATALOG: tuple[type[Generation], ...] = (
     *AUDIO,
     *SPEECH,
     *EDITING,
+    *CAPTIONS,
 )
 
 SERVICES: dict[str, type[Generation]] = {service.path: service for service in CATALOG}

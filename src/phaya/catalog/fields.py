@@ -31,6 +31,7 @@ class Input:
     shortest: float | None = None
     longest: float | None = None
     otherwise: Literal["image", "video", "audio"] | None = None  # a second kind that is taken as well
+    animated: bool = False  # a picture that may move and be transparent, and stays so in our copy
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Renders a clip from one still, with FFmpeg in a child process.
+"""FFmpeg's work: a clip from one still here, edits of films and sounds in the modules beside this one.
 
 FFmpeg sees a clean PNG and a sniffed sound file, opens each as that and nothing else, and has no protocol but
 files: a playlist or a concat script under another name opened other local files and the network when it was
@@ -9,19 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import struct
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 from av.error import FFmpegError
 
-from phaya.calls import LocalCall, StillToVideo, Zoom
-from phaya.providers import Made, Rejected, Report, Unavailable
-from phaya.providers.child import Limits, Outcome, run_child
+from phaya.calls import (
+    GeminiSpeech,
+    LastFrame,
+    LocalCall,
+    MergeAudios,
+    MergeAudioVideo,
+    MergeVideos,
+    OverlayGif,
+    StillToVideo,
+    Subtitle,
+    Transcribe,
+    Zoom,
+)
+from phaya.providers import Made, Rejected, Report
+from phaya.providers.frames import last_frame, overlay
+from phaya.providers.joining import join_films, join_sounds, replace_sound
+from phaya.providers.rendering import MP4, SOUND, TAGS, Renderer, Unrenderable, file_address
+from phaya.providers.subtitling import Subtitling
+from phaya.providers.transcription import Transcription
 
 FPS = 30
 LONG_SIDE, SHORT_SIDE = 1920, 1080
@@ -32,11 +46,10 @@ FADE_SECONDS = 1.0
 SUPERSAMPLED, SUPERSAMPLED_LONG, LONG_SECONDS = 2.0, 1.5, 20.0
 LARGEST_SOURCE = 8192
 LEAST_PAN_SCALE = 1.1
-MOST_THREADS = 8  # more help little at this size, and each reserves address space
 
 _MUSIC_FORMATS = "mp3,wav,flac,ogg,aac,mov,matroska"
-_MEMORY = 4 << 30
-_FILE = 1 << 30
+EDIT_SECONDS = 1200
+"""The longest that an edit of clients' films may take; they are longer than our clips."""
 
 
 @dataclass(frozen=True)
@@ -65,97 +78,98 @@ class Ffmpeg:
 
     name = "ffmpeg"
 
-    def __init__(self, binary: str | None = None, wall_seconds: float = 240, threads: int | None = None) -> None:
-        self._binary = binary
-        self._threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
-        self._limits = Limits(
-            cpu_seconds=math.ceil(wall_seconds * self._threads),
-            memory_bytes=_MEMORY,
-            file_bytes=_FILE,
-            wall_seconds=wall_seconds,
-        )
+    def __init__(
+        self,
+        binary: str | None = None,
+        wall_seconds: float = 240,
+        threads: int | None = None,
+        transcription: Transcription | None = None,
+    ) -> None:
+        self._stills = Renderer(binary, wall_seconds, threads)
+        self._edits = Renderer(binary, max(EDIT_SECONDS, wall_seconds), threads)
+        self._subtitling = Subtitling(self._edits, transcription)
 
     async def run(self, call: LocalCall, inputs: Mapping[str, Path], folder: Path, report: Report) -> Made:
-        """Renders the clip into `folder`. Raises Rejected or Unavailable.
+        """Does the work in `folder`. Raises Rejected or Unavailable.
 
-        The picture must be a PNG; whoever has another makes it one before.
+        Pictures must be PNGs; whoever has others makes them such before.
         """
-        if not isinstance(call, StillToVideo):
-            raise TypeError(f"FFmpeg renders no {call.kind}")
+        renderer = self._edits
+        match call:
+            case GeminiSpeech():
+                raise TypeError(f"FFmpeg renders no {call.kind}")
+            case StillToVideo():
+                return await self._animate(call, inputs, folder, report)
+            case MergeAudioVideo():
+                made = await replace_sound(renderer, inputs[call.video], inputs[call.audio], folder, report)
+            case MergeVideos():
+                made = await join_films(renderer, [inputs[key] for key in call.videos], folder, report)
+            case MergeAudios():
+                made = await join_sounds(renderer, [inputs[key] for key in call.audios], folder, report)
+            case OverlayGif():
+                made = await overlay(renderer, call, inputs[call.video], inputs[call.gif], folder, report)
+            case LastFrame():
+                made = await last_frame(renderer, inputs[call.video], folder, report)
+            case Transcribe():
+                return await self._subtitling.transcribe(call, inputs[call.media], folder, report)
+            case Subtitle():
+                return await self._subtitling.subtitle(call, inputs[call.media], folder, report)
+        return Made([made])
+
+    async def _animate(self, call: StillToVideo, inputs: Mapping[str, Path], folder: Path, report: Report) -> Made:
+        """Renders the clip from the still."""
         picture = inputs[call.image]
         music = inputs[call.music] if call.music is not None else None
         size = await asyncio.to_thread(_png_size, picture)
         frames = max(1, round(call.seconds * FPS))
         rendering, video = folder / "rendering.mp4", folder / "video.mp4"
-        argv = [
-            await self._program(),
-            *("-nostdin", "-hide_banner", "-v", "error", "-y"),
-            *("-progress", "pipe:1", "-nostats", "-stats_period", "0.5"),
-            *("-filter_threads", str(self._threads)),
+        arguments = [
             *_picture_input(picture),
             *(_music_input(music) if music else ()),
             *("-map", "0:v:0", "-vf", _film(call, size, frames), "-frames:v", str(frames)),
-            *("-c:v", "libx264", "-preset", "veryfast", "-crf", "21", "-threads", str(self._threads)),
+            *self._stills.encoder(),
             *(_music_output(frames / FPS) if music else ()),
-            *("-map_metadata", "-1", "-movflags", "+faststart", "-f", "mp4", _file(rendering)),
+            *(*MP4, file_address(rendering)),
         ]
-        outcome = await run_child(argv, folder=folder, limits=self._limits, on_line=_reader(frames, report))
-        self._judge(outcome, music)
+        try:
+            await self._stills.run(arguments, folder, seconds=frames / FPS, report=report)
+        except Unrenderable as error:
+            raise Rejected(_why(error.detail, music), error.detail) from error
         await asyncio.to_thread(_check, rendering, frames, music is not None)
         await asyncio.to_thread(rendering.replace, video)
         return Made([video])
 
-    async def _program(self) -> str:
-        if self._binary is None:
-            try:
-                self._binary = str(await asyncio.to_thread(imageio_ffmpeg.get_ffmpeg_exe))
-            except RuntimeError as error:
-                raise Unavailable("The renderer is not installed.", str(error), retry_after=600) from error
-        return self._binary
 
-    def _judge(self, outcome: Outcome, music: Path | None) -> None:
-        if outcome.timed_out:
-            seconds = self._limits.wall_seconds
-            raise Rejected(f"Rendering took longer than {seconds:g} seconds.", outcome.stderr_tail)
-        if outcome.code == 0:
-            return
-        complaint = f"ffmpeg ended with {outcome.code}: {outcome.stderr_tail}"
-        if outcome.code in (125, 126, 127):
-            raise Unavailable("The renderer could not be started.", complaint, retry_after=60)
-        if outcome.code < 0 or "No space left" in complaint or "Cannot allocate memory" in complaint:
-            raise Unavailable("The renderer was stopped.", complaint, retry_after=15)
-        if music is not None and f"Error opening input file {_file(music)}" in complaint:
-            raise Rejected("The music could not be read.", complaint)
-        if music is not None and "matches no streams" in complaint:
-            raise Rejected("The music holds no sound.", complaint)
-        raise Rejected("The picture could not be rendered.", complaint)
+def _why(complaint: str, music: Path | None) -> str:
+    """What FFmpeg could make nothing of, in a sentence for the user."""
+    if music is not None and f"Error opening input file {file_address(music)}" in complaint:
+        return "The music could not be read."
+    if music is not None and "matches no streams" in complaint:
+        return "The music holds no sound."
+    return "The picture could not be rendered."
 
 
 def _even(side: float) -> int:
     return max(SMALLEST_SIDE, round(side / 2) * 2)
 
 
-def _file(path: Path) -> str:
-    return f"file:{path.absolute()}"
-
-
 def _picture_input(picture: Path) -> Sequence[str]:
     # A damaged PNG is an error, where FFmpeg would otherwise paint what it has of it.
     strict = ("-err_detect", "explode", "-xerror")
     only = ("-protocol_whitelist", "file", "-format_whitelist", "png_pipe", "-f", "png_pipe")
-    return (*strict, *only, "-threads", "1", "-framerate", str(FPS), "-i", _file(picture))
+    return (*strict, *only, "-threads", "1", "-framerate", str(FPS), "-i", file_address(picture))
 
 
 def _music_input(music: Path) -> Sequence[str]:
     only = ("-protocol_whitelist", "file", "-format_whitelist", _MUSIC_FORMATS)
-    return ("-stream_loop", "-1", *only, "-vn", "-i", _file(music))
+    return ("-stream_loop", "-1", *only, "-vn", "-i", file_address(music))
 
 
 def _music_output(seconds: float) -> Sequence[str]:
     """Sound of the film's length: looped by the input where it is shorter, cut where longer, faded out."""
     fade = min(FADE_SECONDS, seconds / 3)
     chain = f"asetpts=N/SR/TB,atrim=0:{seconds:.6f},afade=t=out:st={seconds - fade:.6f}:d={fade:.6f}"
-    return ("-map", "1:a:0", "-af", chain, "-c:a", "aac", "-b:a", "192k", "-ar", "48000", "-ac", "2")
+    return ("-map", "1:a:0", "-af", chain, *SOUND)
 
 
 def _film(call: StillToVideo, size: tuple[int, int], frames: int) -> str:
@@ -164,16 +178,12 @@ def _film(call: StillToVideo, size: tuple[int, int], frames: int) -> str:
     zoom = call.zoom
     if zoom is None or zoom.mode == "none":
         # One frame, converted once and repeated: decoding it for each frame takes five times as long.
-        return f"{_scaled(frame)},format=yuv420p,loop=loop={frames - 1}:size=1,setpts=N/{FPS}/TB,{_TAGS}"
+        return f"{_scaled(frame)},format=yuv420p,loop=loop={frames - 1}:size=1,setpts=N/{FPS}/TB,{TAGS}"
     source = frame.times(SUPERSAMPLED_LONG if call.seconds > LONG_SECONDS else SUPERSAMPLED)
     z, x, y = window(zoom, frames)
     moved = f"zoompan=z='{z}':x='{x}':y='{y}':d={frames}:s={frame.width}x{frame.height}:fps={FPS}"
     # Full colour resolution until the end: with less, the window would move in steps of two pixels.
-    return f"{_scaled(frame=source)},format=yuv444p,{moved},setsar=1,format=yuv420p,{_TAGS}"
-
-
-# Players take a film of this size for BT.709. Unless the conversion is told so, it is BT.601, and red turns orange.
-_TAGS = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+    return f"{_scaled(frame=source)},format=yuv444p,{moved},setsar=1,format=yuv420p,{TAGS}"
 
 
 def _scaled(frame: Frame) -> str:
@@ -218,22 +228,6 @@ def window(zoom: Zoom, frames: int) -> tuple[str, str, str]:
             return still, centre, f"{bottom}*(1-{passed})"
         case other:
             raise Rejected(f"There is no zoom mode {other!r}.")
-
-
-def _reader(frames: int, report: Report) -> Callable[[str], Awaitable[None]]:
-    """Reports the part that is rendered, from FFmpeg's `-progress` lines."""
-    last = 0.0
-
-    async def read(line: str) -> None:
-        nonlocal last
-        name, _, value = line.partition("=")
-        if name == "frame" and value.strip().isdigit():
-            part = min(1.0, int(value) / frames)
-            if part > last:
-                last = part
-                await report(part)
-
-    return read
 
 
 def _png_size(picture: Path) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from phaya.calls import Call, Chat, GeminiSpeech, KieSuno, KieTask, KieVeo, StillToVideo
+from phaya.calls import Call, Chat, GeminiSpeech, LocalCall, RemoteCall, Subtitle, Transcribe
 from phaya.errors import Closed
 from phaya.providers import Local, Remote
 from phaya.providers.kie_routes import KieRoutes
@@ -21,39 +21,36 @@ class Roster:
     kie: Remote | None
     ffmpeg: Local
     gemini: Local | None = None
+    transcribes: bool = False  # whether speech can be turned into text
     kie_routes: KieRoutes = field(default_factory=KieRoutes)
 
-    def remote(self, call: KieTask | KieSuno | KieVeo) -> Remote:
+    def remote(self, call: RemoteCall) -> Remote:
         """The provider of a remote call. Raises Closed where no key for it was given."""
-        match call:
-            case KieTask() | KieSuno() | KieVeo():
-                if self.kie is None:
-                    raise Closed("This service needs KIE.ai, and this Phaya has no KIE_API_KEY.", 3600)
-                return self.kie
+        if self.kie is None:
+            raise Closed(f"This service needs KIE.ai for its {call.kind}, and this Phaya has no KIE_API_KEY.", 3600)
+        return self.kie
 
-    def local(self, call: StillToVideo | GeminiSpeech) -> Local:
+    def local(self, call: LocalCall) -> Local:
         """The provider of local work. Raises Closed where no key for it was given."""
         match call:
-            case StillToVideo():
-                return self.ffmpeg
             case GeminiSpeech():
                 if self.gemini is None:
                     raise Closed("This service needs Google Gemini, and this Phaya has no GEMINI_API_KEY.", 3600)
                 return self.gemini
+            case Transcribe() | Subtitle(script=None) if not self.transcribes:
+                raise Closed("Speech needs a transcriber, and this Phaya has no PHAYA_TRANSCRIBE_URL.", 3600)
+            case _:
+                return self.ffmpeg
 
     def lane(self, call: Call) -> str:
         """Which workers may take the call. Raises Closed where nobody can."""
-        match call:
-            case StillToVideo():
-                return RENDER
-            case GeminiSpeech():
-                self.local(call)
-                return SPEECH
-            case Chat():
-                return REMOTE
-            case KieTask() | KieSuno() | KieVeo():
-                self.remote(call)
-                return REMOTE
+        if isinstance(call, Chat):
+            return REMOTE
+        if isinstance(call, RemoteCall):
+            self.remote(call)
+            return REMOTE
+        self.local(call)
+        return SPEECH if isinstance(call, GeminiSpeech) else RENDER
 
 
 def fingerprint(provider_key: str) -> str:

@@ -31,6 +31,7 @@ from phaya.providers.sandbox.openrouter import OpenRouter
 from phaya.providers.sandbox.rates import Rate
 from phaya.providers.sandbox.records import FolderTaken, Records
 from phaya.providers.sandbox.tasks import Task, Tasks
+from phaya.providers.sandbox.transcription import Transcription
 from phaya.providers.sandbox.wire import HUNG_UP, json_answer
 
 log = structlog.get_logger()
@@ -96,6 +97,7 @@ def create_sandbox(settings: SandboxSettings, clock: Clock | None = None) -> San
         veo.Veo(tasks, desk, callbacks, clock),
         OpenRouter(records, Generations(records, clock), settings.pace),
         gemini.Gemini(records, settings.folder, settings.pace),
+        Transcription(),
         files,
         Inspection(records, clock),
     )

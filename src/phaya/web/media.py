@@ -1,0 +1,118 @@
+"""Files of clients' own, and how busy the place is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from python_multipart.exceptions import MultipartParseError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from phaya import jobs
+from phaya.clock import DAY
+from phaya.errors import Fault, Invalid, TooLarge
+from phaya.web.answers import Json
+from phaya.web.caller import Phaya, Polling, Requesting
+from phaya.web.openapi import plain_docs
+
+ENVELOPE = 64_000
+"""Bytes of a multipart body beside the file."""
+MOST_FIELDS = 20
+_CHUNK = 1 << 20
+
+_UPLOAD: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}
+
+
+def routes() -> APIRouter:
+    """Upload and queue, below `media/`."""
+    router = APIRouter(tags=["Media"])
+
+    @router.post("/media/upload", operation_id="media_upload", openapi_extra=_UPLOAD, responses=plain_docs())
+    async def upload(request: Request, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
+        """Keeps a picture, film or sound for a while; its `url` is good as any input."""
+        caller.need("media/upload", "generate")
+        with tempfile.TemporaryDirectory(dir=phaya.intake.folder) as folder:
+            file = Path(folder) / "upload"
+            await _receive(request, file, phaya.settings.upload_bytes)
+            key, found = await phaya.intake.keep_upload(file)
+        url = phaya.results.storage.link(key)
+        return Json(
+            {
+                "success": True,
+                "url": url,
+                "media": found.kind,
+                "content_type": found.content_type,
+                "bytes": found.bytes,
+                "width": found.width,
+                "height": found.height,
+                "seconds": round(found.seconds, 3),
+                "expires_at": phaya.written(phaya.clock.now() + int(phaya.settings.media_days * DAY)),
+            }
+        )
+
+    @router.get("/media/queue/stats", operation_id="media_queue_stats", responses=plain_docs())
+    async def stats(phaya: Phaya, caller: Polling) -> Json:  # pyright: ignore[reportUnusedFunction]
+        """How many jobs of all accounts wait and are worked on, by lane: `render` is done on this server."""
+        found = await phaya.database.read(jobs.count_busy)
+        lanes = {lane: {"queued": 0, "processing": 0} | counts for lane, counts in found.items()}
+        total = {state: sum(counts[state] for counts in lanes.values()) for state in ("queued", "processing")}
+        return Json({"success": True, **total, "lanes": lanes})
+
+    return router
+
+
+async def _receive(request: Request, file: Path, largest: int) -> None:
+    """Writes the form's file to disk. Raises TooLarge, or Invalid where there is none."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise Invalid(Fault("file", "must be sent as multipart/form-data"))
+
+    async def bounded() -> AsyncGenerator[bytes]:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > largest + ENVELOPE:
+                raise _too_large(largest)
+            yield chunk
+
+    try:
+        form = await MultiPartParser(request.headers, bounded(), max_files=1, max_fields=MOST_FIELDS).parse()
+    except (MultiPartException, MultipartParseError, KeyError) as error:
+        raise Invalid(Fault("body", f"is no readable multipart form: {error}", "multipart_invalid")) from None
+    try:
+        sent = form.get("file")
+        if not isinstance(sent, UploadFile):
+            raise Invalid(Fault("file", "is required, as a file", "missing"))
+        if (sent.size or 0) > largest:
+            raise _too_large(largest)
+        await run_in_threadpool(_copy, sent, file)
+    finally:
+        await form.close()
+
+
+def _too_large(largest: int) -> TooLarge:
+    return TooLarge(f"The file has more than {largest / 1e6:g} MB.")
+
+
+def _copy(sent: UploadFile, file: Path) -> None:
+    sent.file.seek(0)
+    with file.open("wb") as target:
+        while chunk := sent.file.read(_CHUNK):
+            target.write(chunk)
