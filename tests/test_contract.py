@@ -22,6 +22,7 @@ PRICES: list[tuple[str, dict[str, Any], str]] = [
     ("sora2-video", {"n_frames": "20"}, "8"),
     ("text-to-music", {}, "3"),
     ("image-to-video", {"duration": 60}, "0.5"),
+    ("video-download", {}, "5"),
     *(
         ("seedance-video", {"resolution": size, "duration": length, "generate_audio": sound}, price)
         for size, row in {
@@ -41,6 +42,7 @@ WORDS = {
     "sora2-video": ("processing", "completed", "failed", "cancelled"),
     "seedance-video": ("processing", "completed", "failed", "cancelled"),
     "image-to-video": ("processing", "completed", "failed"),
+    "video-download": ("processing", "completed", "failed"),
 }
 RESULT_FIELDS = {
     "text-to-image": {"image_url"},
@@ -49,6 +51,7 @@ RESULT_FIELDS = {
     "sora2-video": {"video_url"},
     "seedance-video": {"video_url", "audio_url"},
     "image-to-video": {"video_url"},
+    "video-download": {"download_url", "video_url", "audio_url"},
 }
 CREATE = {
     "text-to-image": "text-to-image/generate",
@@ -57,6 +60,7 @@ CREATE = {
     "sora2-video": "sora2-video/create",
     "seedance-video": "seedance-video/create",
     "image-to-video": "image-to-video/create",
+    "video-download": "video-download/create",
 }
 by_path = pytest.mark.parametrize("service", CATALOG, ids=[service.path for service in CATALOG])
 

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -26,7 +27,9 @@ from phaya.operator import Door
 from phaya.providers.ffmpeg import Ffmpeg
 from phaya.providers.kie import Kie
 from phaya.providers.openrouter import OpenRouter
-from phaya.providers.roster import REMOTE, RENDER, Roster
+from phaya.providers.platforms import Platforms
+from phaya.providers.roster import DOWNLOAD, REMOTE, RENDER, Roster
+from phaya.providers.ytdlp import YtDlp
 from phaya.results import KEEP_SECONDS, Results
 from phaya.serving import listen, serving
 from phaya.settings import Settings
@@ -85,7 +88,11 @@ async def _running(app: FastAPI, settings: Settings, public_url: str, clock: Clo
         stack.push_async_callback(_finish_errands, system)
         worker = Worker(
             Moves(system.workflow, system.results, system.limits),
-            {REMOTE: MOVES, RENDER: settings.renders or max(1, (os.cpu_count() or 2) // 2)},
+            {
+                REMOTE: MOVES,
+                RENDER: settings.renders or max(1, (os.cpu_count() or 2) // 2),
+                DOWNLOAD: settings.downloads,
+            },
             media_days=settings.media_days,
         )
         released = await database.write(jobs.release_all, clock.now())
@@ -140,15 +147,29 @@ async def _assemble(
     )
     workflow = Workflow(
         database,
-        Roster(kie=kie, ffmpeg=Ffmpeg()),
+        Roster(kie=kie, ffmpeg=Ffmpeg(), ytdlp=_downloader(settings, work)),
         clock,
         secret=secret,
         callback_base=_callback_base(settings, public_url),
         deadline_scale=settings.deadline_scale,
         sandbox=settings.sandbox,
     )
-    intake = Intake(storage, inputs, work, clock)
+    intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
     return System(settings, public_url, secret, clock, database, limits, results, intake, workflow, openrouter)
+
+
+def _downloader(settings: Settings, folder: Path) -> YtDlp | None:
+    if not settings.download_platforms:
+        return None
+    return YtDlp(
+        Platforms.named(settings.download_platforms),
+        folder,
+        most_bytes=settings.download_max_mb * 1_000_000,
+        wall_seconds=settings.download_seconds,
+        networks=settings.allowed_networks,
+        proxy=settings.download_proxy,
+        cookies=settings.download_cookies,
+    )
 
 
 def _callback_base(settings: Settings, public_url: str) -> str | None:

@@ -13,7 +13,7 @@ import orjson
 from pydantic import JsonValue
 
 from phaya.addresses import Fetcher, FetchFailed
-from phaya.calls import Finished, LocalCall, StillToVideo
+from phaya.calls import Download, Finished, LocalCall, StillToVideo
 from phaya.catalog import SERVICES
 from phaya.catalog.answers import Kept
 from phaya.catalog.service import Generation
@@ -92,9 +92,9 @@ class Results:
             try:
                 found = await measure(file)
             except Unreadable as error:
-                raise Unkept(f"the provider's file cannot be read ({error})") from error
-            if found.kind != service.answer.media:
-                raise Unkept(f"the provider sent a file of kind {found.kind}")
+                raise Unkept(f"the provider's file cannot be read ({error})", hopeless=service.local) from error
+            if not service.answer.admits(found.kind):
+                raise Unkept(f"the provider sent a file of kind {found.kind}", hopeless=service.local)
             key = f"{prefix}/{number}.{found.extension}"
             size = await self.storage.put(key, file, found.content_type)
             stored.append({"key": key, "type": found.content_type, "bytes": size})
@@ -120,7 +120,8 @@ class Results:
             return None
         results = orjson.loads(job.results)
         links = [self.storage.link(file["key"]) for file in results["files"]]
-        return Kept(links, results["sound"] and self.storage.link(results["sound"]), results["facts"])
+        kinds = [file["type"].partition("/")[0] for file in results["files"]]
+        return Kept(links, results["sound"] and self.storage.link(results["sound"]), results["facts"], kinds)
 
     async def forget(self, job: Job) -> None:
         """Deletes a job's files."""
@@ -138,3 +139,5 @@ def _inputs(call: LocalCall) -> list[str]:
     match call:
         case StillToVideo():
             return [call.image, *([call.music] if call.music else [])]
+        case Download():
+            return []

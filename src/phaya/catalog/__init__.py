@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from phaya.catalog.audio import AUDIO
+from phaya.catalog.downloads import DOWNLOADS
 from phaya.catalog.editing import EDITING
 from phaya.catalog.images import IMAGES
 from phaya.catalog.service import Generation
 from phaya.catalog.videos import VIDEOS
 
-CATALOG: tuple[type[Generation], ...] = (*IMAGES, *VIDEOS, *AUDIO, *EDITING)
+CATALOG: tuple[type[Generation], ...] = (*IMAGES, *VIDEOS, *AUDIO, *EDITING, *DOWNLOADS)
 
 SERVICES: dict[str, type[Generation]] = {service.path: service for service in CATALOG}
 """The services by path."""

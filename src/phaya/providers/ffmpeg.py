@@ -80,6 +80,7 @@ class Ffmpeg:
 
         The picture must be a PNG; whoever has another makes it one before.
         """
+        assert isinstance(call, StillToVideo)
         picture = inputs[call.image]
         music = inputs[call.music] if call.music is not None else None
         size = await asyncio.to_thread(_png_size, picture)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from phaya.errors import Fault, Invalid, NotFound, PhayaError
 from phaya.schema import accounts
 from phaya.settings import Settings
-from phaya.web import account, chat, generations
+from phaya.web import account, chat, generations, platforms
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
 
@@ -34,7 +34,7 @@ def install(app: FastAPI, settings: Settings) -> None:
         expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After"],
         max_age=86400,
     )
-    for router in (generations.routes(), chat.routes(), account.routes()):
+    for router in (generations.routes(), chat.routes(), account.routes(), platforms.routes()):
         app.include_router(router, prefix="/api/v1")
     app.include_router(_health())
     app.add_exception_handler(PhayaError, _refused)
