@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
+import re
 import subprocess
+import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from aiohttp import web
 from conftest import Phaya, running
 from phaya.catalog.downloads import VideoDownload
 from phaya.providers.download_refusals import Failure
+from phaya.providers.platforms import KNOWN
 from phaya.serving import listen
 
 pytestmark = pytest.mark.anyio
@@ -367,3 +371,76 @@ def test_a_missing_runtime_is_named_only_where_nothing_else_explains_the_failure
 
     assert Failure("ERROR: Requested format is not available", warnings=warnings).why == "runtime"
     assert Failure("ERROR: Video unavailable", warnings=warnings).why == "private"
+
+
+BARRED = {
+    "write": "open(OUTSIDE + '/new', 'w')",
+    "append": "os.open(OUTSIDE + '/secret', os.O_WRONLY | os.O_APPEND)",
+    "read": "open(OUTSIDE + '/secret')",
+    "read by a link": "open('link')",
+    "climb": "open('../outside/new', 'w')",
+    "remove": "os.remove(OUTSIDE + '/secret')",
+    "rename": "os.rename('order.json', OUTSIDE + '/moved')",
+    "folder": "os.mkdir(OUTSIDE + '/folder')",
+    "link": "os.symlink(OUTSIDE, 'other')",
+    "shell": "os.system('touch ' + OUTSIDE + '/new')",
+    "program": "subprocess.run(['/bin/sh', '-c', 'true'])",
+    "spawn": "os.posix_spawn('/bin/true', ['true'], {})",
+    "fork": "os.fork()",
+    "exec": "os.execv('/bin/true', ['true'])",
+    "ffmpeg at an address": "subprocess.run([FFMPEG, '-i', 'http://films.example/x.mp4'])",
+    "ffmpeg on a script": "subprocess.run([FFMPEG, '-i', 'file:script.mp4'])",
+    "metadata": "socket.create_connection(('169.254.169.254', 80))",
+    "loopback": "socket.create_connection(('127.0.0.1', 80))",
+    "mapped": "socket.create_connection(('::ffff:127.0.0.1', 80))",
+    "other port": "socket.create_connection(('1.1.1.1', 22))",
+    "local socket": "socket.socket(socket.AF_UNIX).connect('/run/docker.sock')",
+    "datagram": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('1.1.1.1', 53))",
+    "library": "ctypes.CDLL('libc.so.6')",
+}
+CHILD = """
+import ctypes, json, os, pathlib, socket, subprocess, sys
+OUTSIDE, FFMPEG, acts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+from phaya.providers.download_bars import Barred, Bars
+order = {"ffmpeg": FFMPEG, "deno": None, "networks": [], "proxy": None}
+sys.addaudithook(Bars(order, pathlib.Path.cwd()))
+def end(act):
+    try:
+        eval(act)
+    except Barred:
+        return "barred"
+    except BaseException as error:
+        return repr(error)
+    return "done"
+print(json.dumps({name: end(act) for name, act in acts.items()}))
+"""
+
+
+async def test_the_child_can_do_nothing_but_what_a_download_needs(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "job", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    (outside / "secret").write_text("ours")
+    (folder / "link").symlink_to(outside / "secret")
+    (folder / "order.json").write_text("{}")
+    (folder / "script.mp4").write_text("ffconcat version 1.0\nfile ../outside/secret\n")
+    allowed = {"own file": "open('film.mp4', 'w')", "null": "open(os.devnull, 'w')", "own name": "os.mkdir('parts')"}
+
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", CHILD, str(outside), imageio_ffmpeg.get_ffmpeg_exe(), json.dumps(BARRED | allowed)),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+
+    assert json.loads(said) == dict.fromkeys(BARRED, "barred") | dict.fromkeys(allowed, "done")
+    assert [file.name for file in outside.iterdir()] == ["secret"]
+
+
+def test_every_site_is_one_that_yt_dlp_reads() -> None:
+    from yt_dlp.extractor import gen_extractor_classes  # it takes a second to import
+
+    names = [str(one.IE_NAME).lower() for one in gen_extractor_classes()]
+    for platform in KNOWN.values():
+        for pattern in platform.extractors:
+            assert any(re.fullmatch(pattern, name) for name in names), (platform.name, pattern)

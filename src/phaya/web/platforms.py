@@ -24,14 +24,15 @@ def routes() -> APIRouter:
     async def supported(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
         """The sites by name, each with its hosts; empty where downloads are off."""
         allowed = Platforms.named(phaya.settings.download_platforms).allowed
+        fields = VideoDownload.model_json_schema()["properties"]
         return Json(
             {
                 "success": True,
                 "platforms": [
                     {"name": platform.name, "title": platform.title, "hosts": platform.hosts} for platform in allowed
                 ],
-                "formats": ["mp4", "mp3", "best"],
-                "qualities": ["best", "720p", "480p", "360p", "audio"],
+                "formats": fields["format"]["enum"],
+                "qualities": fields["quality"]["enum"],
                 "max_mb": phaya.settings.download_max_mb,
             }
         )
