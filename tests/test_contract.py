@@ -47,6 +47,7 @@ PRICES: list[tuple[str, dict[str, Any], str]] = [
     ("media/merge-audio", {}, "0.5"),
     ("media/overlay-gif", {}, "0.5"),
     ("media/extract-last-frame", {}, "0.1"),
+    ("video-download", {}, "5"),
     *(
         ("seedance-video", {"resolution": size, "duration": length, "generate_audio": sound}, price)
         for size, row in {
@@ -86,6 +87,7 @@ WORDS = {
     "media/extract-last-frame": ("processing", "completed", "failed"),
     "media/transcribe": ("processing", "completed", "failed"),
     "thai-subtitle": ("PENDING", "PROCESSING", "COMPLETED", "FAILED"),
+    "video-download": ("processing", "completed", "failed"),
 }
 RESULT_FIELDS = {
     "text-to-image": {"image_url"},
@@ -114,6 +116,7 @@ RESULT_FIELDS = {
     "media/extract-last-frame": {"image_url"},
     "media/transcribe": {"text", "segments"},
     "thai-subtitle": {"video_url"},
+    "video-download": {"download_url", "video_url", "audio_url"},
 }
 CREATE = {
     "text-to-image": "text-to-image/generate",
@@ -142,6 +145,7 @@ CREATE = {
     "media/extract-last-frame": "media/extract-last-frame",
     "media/transcribe": "media/transcribe",
     "thai-subtitle": "thai-subtitle/generate",
+    "video-download": "video-download/create",
 }
 by_path = pytest.mark.parametrize("service", CATALOG, ids=[service.path for service in CATALOG])
 

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -28,8 +29,10 @@ from phaya.providers.gemini import Gemini
 from phaya.providers.kie import Kie
 from phaya.providers.kie_routes import KieRoutes
 from phaya.providers.openrouter import OpenRouter
-from phaya.providers.roster import REMOTE, RENDER, SPEECH, Roster
+from phaya.providers.platforms import Platforms
+from phaya.providers.roster import DOWNLOAD, REMOTE, RENDER, SPEECH, Roster
 from phaya.providers.transcription import Transcription
+from phaya.providers.ytdlp import YtDlp
 from phaya.results import KEEP_SECONDS, Results
 from phaya.serving import listen, serving
 from phaya.settings import Settings
@@ -97,6 +100,7 @@ async def _running(app: FastAPI, settings: Settings, public_url: str, clock: Clo
                 REMOTE: MOVES,
                 RENDER: settings.renders or max(1, (os.cpu_count() or 2) // 2),
                 SPEECH: READINGS,
+                DOWNLOAD: settings.downloads,
             },
             media_days=settings.media_days,
         )
@@ -163,6 +167,7 @@ async def _assemble(
             ffmpeg=Ffmpeg(transcription=transcription),
             transcribes=transcription is not None,
             gemini=gemini,
+            ytdlp=_downloader(settings, work),
             kie_routes=KieRoutes(settings.veo_route, settings.suno_route, settings.suno_model),
         ),
         clock,
@@ -171,8 +176,22 @@ async def _assemble(
         deadline_scale=settings.deadline_scale,
         sandbox=settings.sandbox,
     )
-    intake = Intake(storage, inputs, work, clock)
+    intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
     return System(settings, public_url, secret, clock, database, limits, results, intake, workflow, openrouter)
+
+
+def _downloader(settings: Settings, folder: Path) -> YtDlp | None:
+    if not settings.download_platforms:
+        return None
+    return YtDlp(
+        Platforms.named(settings.download_platforms),
+        folder,
+        most_bytes=settings.download_max_mb * 1_000_000,
+        wall_seconds=settings.download_seconds,
+        networks=settings.allowed_networks,
+        proxy=settings.download_proxy,
+        cookies=settings.download_cookies,
+    )
 
 
 def _callback_base(settings: Settings, public_url: str) -> str | None:

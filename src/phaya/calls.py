@@ -140,6 +140,17 @@ class Subtitle:
 
 
 @dataclass(frozen=True)
+class Download:
+    """A film or its sound, brought from a page of another site by yt-dlp. `limit` is the bytes that are paid for."""
+
+    url: str
+    format: str
+    quality: str
+    limit: int
+    kind: Literal["download"] = "download"
+
+
+@dataclass(frozen=True)
 class Chat:
     """A chat completion: OpenRouter's body, sent as it stands. It lives as long as its HTTP request."""
 
@@ -149,7 +160,7 @@ class Chat:
 
 RemoteCall = KieTask | KieSuno | KieVeo
 EditCall = StillToVideo | MergeAudioVideo | MergeVideos | MergeAudios | OverlayGif | LastFrame | Transcribe | Subtitle
-LocalCall = EditCall | GeminiSpeech
+LocalCall = EditCall | GeminiSpeech | Download
 Call = RemoteCall | LocalCall | Chat
 
 _calls: TypeAdapter[Call] = TypeAdapter(Annotated[Call, Tag(discriminator="kind")])

@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import tempfile
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,14 +15,18 @@ from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from phaya.addresses import Fetcher, FetchFailed
+from phaya.calls import LocalCall, RemoteCall
 from phaya.catalog.fields import Input
 from phaya.catalog.service import Generation
 from phaya.clock import Clock
 from phaya.errors import Fault, Invalid
 from phaya.media import Measured, Unreadable, clean_animation, clean_picture, measure
+from phaya.providers import Rejected, Unavailable
 from phaya.storage import Storage
 
 G = TypeVar("G", bound=Generation)
+
+Foresee = Callable[[LocalCall | RemoteCall], Awaitable[int | None]]
 
 KINDS = {"image": "a picture (PNG, JPEG, WebP or GIF)", "video": "a video", "audio": "a sound file"}
 
@@ -36,11 +41,13 @@ class _Source:
 class Intake:
     """Takes a request's inputs in."""
 
-    def __init__(self, storage: Storage, fetcher: Fetcher, folder: Path, clock: Clock) -> None:
+    def __init__(self, storage: Storage, fetcher: Fetcher, folder: Path, clock: Clock, foresee: Foresee) -> None:
+        """`foresee` tells how many bytes a download will have at the most."""
         self._storage = storage
         self._fetcher = fetcher
         self._folder = folder
         self._clock = clock
+        self._foresee = foresee
         folder.mkdir(parents=True, exist_ok=True)
 
     async def take(self, request: G, *, keep: bool = True) -> G:
@@ -50,6 +57,7 @@ class Intake:
         addresses as they are, and a link to our copy of a data URL. Without `keep` nothing is copied or exchanged,
         only checked and measured. Raises Invalid, naming the field.
         """
+        request = await self._look_ahead(request, keep)
         sources = list(_sources(request))
         if not sources:
             return request
@@ -76,6 +84,20 @@ class Intake:
             addresses[source.field, source.address] = outcome[0]
             lengths[source.field] = lengths.get(source.field, 0) + outcome[1]
         return request.with_lengths(lengths).with_inputs(addresses)
+
+    async def _look_ahead(self, request: G, keep: bool) -> G:
+        """The request with the size of what it downloads. An estimate is given where the site does not answer, too."""
+        field = request.page()
+        if field is None:
+            return request
+        try:
+            return request.with_size(await self._foresee(request.call()))
+        except Rejected as error:
+            raise Invalid(Fault(field, error.message, error.code)) from error
+        except Unavailable as error:
+            if keep:
+                raise Invalid(Fault(field, error.message, "input_unreachable")) from error
+            return request
 
     async def _take(self, source: _Source, file: Path, local: bool, keep: bool) -> tuple[str, float]:
         """Where the input is from now on, and how many seconds it lasts."""

@@ -240,6 +240,8 @@ class Moves:
         except Rejected as error:
             return await self._fail(job, error.message, error.code, trouble=error.detail)
         except (Unavailable, Unkept) as error:
+            if isinstance(error, Unkept) and error.hopeless:
+                return await self._fail(job, f"The result is not usable: {error}.", "result_unusable")
             log.warning("work.failed", job=job.id, detail=str(error), attempt=job.attempts)
             return await self._change(job, next_at=self._in(2.0**job.attempts), trouble=str(error))
         await self._finish(job, kept, spent=spent)

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from phaya.addresses import Fetcher, FetchFailed
 from phaya.calls import (
+    Download,
     Finished,
     GeminiSpeech,
     LastFrame,
@@ -105,9 +106,9 @@ class Results:
             try:
                 found = await measure(file)
             except Unreadable as error:
-                raise Unkept(f"the provider's file cannot be read ({error})") from error
-            if found.kind != service.answer.media:
-                raise Unkept(f"the provider sent a file of kind {found.kind}")
+                raise Unkept(f"the provider's file cannot be read ({error})", hopeless=service.local) from error
+            if not service.answer.admits(found.kind):
+                raise Unkept(f"the provider sent a file of kind {found.kind}", hopeless=service.local)
             key = f"{prefix}/{number}.{found.extension}"
             size = await self.storage.put(key, file, found.content_type)
             stored.append({"key": key, "type": found.content_type, "bytes": size})
@@ -133,7 +134,8 @@ class Results:
             return None
         results = orjson.loads(job.results)
         links = [self.storage.link(file["key"]) for file in results["files"]]
-        return Kept(links, results["sound"] and self.storage.link(results["sound"]), results["facts"])
+        kinds = [file["type"].partition("/")[0] for file in results["files"]]
+        return Kept(links, results["sound"] and self.storage.link(results["sound"]), results["facts"], kinds)
 
     async def forget(self, job: Job) -> None:
         """Deletes a job's files."""
@@ -172,5 +174,5 @@ def _inputs(call: LocalCall) -> Sequence[str]:
             return [call.video]
         case Transcribe() | Subtitle():
             return [call.media]
-        case GeminiSpeech():
+        case GeminiSpeech() | Download():
             return []

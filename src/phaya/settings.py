@@ -79,6 +79,34 @@ class Settings(BaseSettings):
         alias="PHAYA_RENDERS",
         description="FFmpeg renders at a time. Unset: half of the cores.",
     )
+    download_platforms: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(
+            "youtube", "tiktok", "facebook", "instagram", "twitter", "vimeo",
+            "dailymotion", "bilibili", "soundcloud", "twitch", "reddit", "pinterest",
+        ),
+        alias="PHAYA_DOWNLOAD_PLATFORMS",
+        description="Sites that films may be downloaded from: these names, names of yt-dlp's extractors, and `generic` "
+        "for any other page. Empty turns downloads off.",
+    )  # fmt: skip
+    download_max_mb: int = Field(
+        default=500, ge=1, alias="PHAYA_DOWNLOAD_MAX_MB", description="Largest download, in millions of bytes."
+    )
+    download_seconds: float = Field(
+        default=600, gt=0, alias="PHAYA_DOWNLOAD_SECONDS", description="Seconds that a download may take."
+    )
+    downloads: int = Field(default=2, ge=1, alias="PHAYA_DOWNLOADS", description="Downloads at a time.")
+    download_proxy: str | None = Field(
+        default=None,
+        alias="PHAYA_DOWNLOAD_PROXY",
+        repr=False,
+        description="Proxy that downloads go through, such as http://user:password@proxy.example:3128; they then "
+        "connect nowhere else.",
+    )
+    download_cookies: Path | None = Field(
+        default=None,
+        alias="PHAYA_DOWNLOAD_COOKIES",
+        description="Cookie file (Netscape format) for sites that ask for a sign-in. It is read, never written.",
+    )
     chat_model: str = Field(
         default="google/gemini-2.5-flash",
         alias="PHAYA_CHAT_MODEL",
@@ -167,9 +195,9 @@ class Settings(BaseSettings):
         description="Where Google Gemini is.",
     )
 
-    _lists = field_validator("allowed_networks", "cors_origins", "kie_api_key", "kie_webhook_key", mode="before")(
-        _split
-    )
+    _lists = field_validator(
+        "allowed_networks", "cors_origins", "kie_api_key", "kie_webhook_key", "download_platforms", mode="before"
+    )(_split)
 
     @field_validator("allowed_networks", mode="before")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from phaya.catalog.actors import ACTORS
 from phaya.catalog.audio import AUDIO
 from phaya.catalog.captions import CAPTIONS
+from phaya.catalog.downloads import DOWNLOADS
 from phaya.catalog.editing import EDITING
 from phaya.catalog.images import IMAGES
 from phaya.catalog.newcomers import NEWCOMERS
@@ -21,6 +22,7 @@ CATALOG: tuple[type[Generation], ...] = (
     *SPEECH,
     *EDITING,
     *CAPTIONS,
+    *DOWNLOADS,
 )
 
 SERVICES: dict[str, type[Generation]] = {service.path: service for service in CATALOG}

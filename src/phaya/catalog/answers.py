@@ -39,11 +39,12 @@ STATES = ("queued", "processing", "completed", "failed", "cancelled")
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A finished job's results: links to our files, a separate sound track, and what is no file."""
+    """A finished job's results: links to our files and each one's kind, a sound track apart, and what is no file."""
 
     links: Sequence[str] = ()
     sound: str | None = None
     facts: Mapping[str, JsonValue] | None = None
+    kinds: Sequence[str] = ()
 
 
 Pick = Callable[[Kept], JsonValue]
@@ -57,6 +58,11 @@ def first(kept: Kept) -> JsonValue:
 def every(kept: Kept) -> JsonValue:
     """All files' links, in the provider's order."""
     return list(kept.links)
+
+
+def first_of(kind: Media) -> Pick:
+    """The first file's link, where it is of this kind."""
+    return lambda kept: first(kept) if kept.kinds[:1] == [kind] else None
 
 
 def sound(kept: Kept) -> JsonValue:
@@ -81,6 +87,11 @@ class Answer:
 
     media: Media
     fields: Mapping[str, Pick]
+    otherwise: Media | None = None  # a second kind that a result may be of
+
+    def admits(self, kind: str) -> bool:
+        """Whether a result may be of this kind."""
+        return kind in (self.media, self.otherwise)
 
     def spell(self, kept: Kept | None) -> dict[str, JsonValue]:
         """The fields with their values."""
@@ -95,3 +106,8 @@ VideoAndOrigin = Answer("video", {"video_url": first, "origin_url": origin, "res
 Character = Answer("text", {"character_id": fact("character_id")})
 Sound = Answer("audio", {"audio_url": first})
 Songs = Answer("audio", {"audio_url": first, "audio_urls": every})
+Downloaded = Answer(
+    "video",
+    {"download_url": first, "video_url": first_of("video"), "audio_url": first_of("audio")},
+    otherwise="audio",
+)

@@ -35,6 +35,11 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """The field names a page; how much will be downloaded from there is found out before anything is charged."""
+
+
+@dataclass(frozen=True, slots=True)
 class Multiline:
     """The field holds longer text: forms give it room."""
 
@@ -52,6 +57,13 @@ def _address(value: str) -> str:
         raise ValueError("must be an http or https address, or a data URL")
     if len(value) > LONGEST_ADDRESS:
         raise ValueError(f"must have at most {LONGEST_ADDRESS} characters")
+    return value
+
+
+def _page(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http or https address")
     return value
 
 
@@ -73,6 +85,14 @@ Prompt = Annotated[
 ImageUrl = Annotated[Address, IMAGE_NAMES, Input("image", 30 * MB)]
 ImageUrls = Annotated[list[Address], IMAGE_NAMES, Input("image", 30 * MB)]
 MusicUrl = Annotated[Address, Aliases(("audio_url",)), Input("audio", 50 * MB)]
+
+PageUrl = Annotated[
+    str,
+    AfterValidator(_page),
+    Aliases(("video_url", "media_url", "link")),
+    Page(),
+    Field(max_length=LONGEST_ADDRESS, json_schema_extra={"format": "uri"}),
+]
 
 RATIO = Field(description="Width to height.")
 

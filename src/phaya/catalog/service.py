@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from phaya.calls import LocalCall, RemoteCall
 from phaya.catalog.answers import Answer, Words
-from phaya.catalog.fields import Aliases, Input
+from phaya.catalog.fields import Aliases, Input, Page
 from phaya.credits import Credits
 
 Rates = Mapping[str, Credits]
@@ -26,6 +26,7 @@ class Generation(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     _lengths: dict[str, float] = PrivateAttr(default_factory=dict[str, float])
+    _bytes: int | None = PrivateAttr(default=None)
 
     path: ClassVar[str]
     verb: ClassVar[str] = "create"
@@ -39,7 +40,7 @@ class Generation(BaseModel, ABC):
     seconds: ClassVar[int]
     """Seconds that a job usually takes."""
     priced_by_length: ClassVar[bool] = False
-    """Whether `price` reads `length_of`, so that an estimate must measure the inputs too."""
+    """Whether `price` reads `length_of` or `size`, so that an estimate must measure the inputs too."""
     lasting: ClassVar[bool] = False
     """Whether results are no files and stay beyond the storage time."""
     local: ClassVar[bool] = False
@@ -101,6 +102,11 @@ class Generation(BaseModel, ABC):
         return {name: mark for name, field in cls.model_fields.items() if (mark := marked(field, Input))}
 
     @classmethod
+    def page(cls) -> str | None:
+        """The field that names a page to download from, if there is one."""
+        return next((name for name, field in cls.model_fields.items() if marked(field, Page)), None)
+
+    @classmethod
     def spellings(cls) -> dict[str, str]:
         """Other names of fields, each with the field it stands for."""
         return _spellings(cls)
@@ -113,6 +119,17 @@ class Generation(BaseModel, ABC):
         """The same request with its inputs' lengths, in seconds, by field."""
         measured = self.model_copy()
         measured._lengths = dict(lengths)
+        return measured
+
+    @property
+    def size(self) -> int | None:
+        """Bytes that a download will have at the most, as found out before charging; None where nobody says."""
+        return self._bytes
+
+    def with_size(self, size: int | None) -> Self:
+        """The same request with what its download will have at the most, in bytes."""
+        measured = self.model_copy()
+        measured._bytes = size
         return measured
 
     def with_inputs(self, addresses: Mapping[tuple[str, str], str]) -> Self:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
-from phaya.calls import LocalCall, Look, RemoteCall
+from phaya.calls import Download, LocalCall, Look, RemoteCall
 
 
 class ProviderError(Exception):
@@ -112,5 +112,16 @@ class Local(Protocol):
         """Does the work in `folder` (private to this run). Raises Rejected or Unavailable.
 
         `inputs` holds a readable file for each storage key that the call names; `report` takes progress 0..1.
+        """
+        ...
+
+
+class Foreseeing(Local, Protocol):
+    """Local work that can tell before it starts how much it will make."""
+
+    async def foresee(self, call: Download) -> int | None:
+        """The bytes that the result will have at the most, or None where nobody says.
+
+        Raises Rejected where there will be no result, Unavailable where that could not be found out.
         """
         ...

@@ -18,6 +18,7 @@ import av
 from av.error import FFmpegError
 
 from phaya.calls import (
+    Download,
     GeminiSpeech,
     LastFrame,
     LocalCall,
@@ -96,7 +97,7 @@ class Ffmpeg:
         """
         renderer = self._edits
         match call:
-            case GeminiSpeech():
+            case GeminiSpeech() | Download():
                 raise TypeError(f"FFmpeg renders no {call.kind}")
             case StillToVideo():
                 return await self._animate(call, inputs, folder, report)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from phaya.calls import Call, Chat, GeminiSpeech, LocalCall, RemoteCall, Subtitle, Transcribe
+from phaya.calls import Call, Chat, Download, GeminiSpeech, LocalCall, RemoteCall, Subtitle, Transcribe
 from phaya.errors import Closed
-from phaya.providers import Local, Remote
+from phaya.providers import Foreseeing, Local, Remote
 from phaya.providers.kie_routes import KieRoutes
 
-REMOTE, RENDER, SPEECH = "remote", "render", "speech"
+REMOTE, RENDER, SPEECH, DOWNLOAD = "remote", "render", "speech", "download"
 """Lanes: which workers may take a job, so that heavy local work has places of its own."""
 
 
@@ -23,6 +23,7 @@ class Roster:
     gemini: Local | None = None
     transcribes: bool = False  # whether speech can be turned into text
     kie_routes: KieRoutes = field(default_factory=KieRoutes)
+    ytdlp: Foreseeing | None = None
 
     def remote(self, call: RemoteCall) -> Remote:
         """The provider of a remote call. Raises Closed where no key for it was given."""
@@ -39,8 +40,20 @@ class Roster:
                 return self.gemini
             case Transcribe() | Subtitle(script=None) if not self.transcribes:
                 raise Closed("Speech needs a transcriber, and this Phaya has no PHAYA_TRANSCRIBE_URL.", 3600)
+            case Download():
+                return self.downloader()
             case _:
                 return self.ffmpeg
+
+    def downloader(self) -> Foreseeing:
+        """Who downloads films. Raises Closed where the operator allows no site."""
+        if self.ytdlp is None:
+            raise Closed("Downloads are off on this Phaya: PHAYA_DOWNLOAD_PLATFORMS is empty.", 3600)
+        return self.ytdlp
+
+    async def foresee(self, call: LocalCall | RemoteCall) -> int | None:
+        """The bytes that a call will make at the most, where that can be told. Raises Closed and ProviderErrors."""
+        return await self.downloader().foresee(call) if isinstance(call, Download) else None
 
     def lane(self, call: Call) -> str:
         """Which workers may take the call. Raises Closed where nobody can."""
@@ -50,7 +63,13 @@ class Roster:
             self.remote(call)
             return REMOTE
         self.local(call)
-        return SPEECH if isinstance(call, GeminiSpeech) else RENDER
+        match call:
+            case GeminiSpeech():
+                return SPEECH
+            case Download():
+                return DOWNLOAD
+            case _:
+                return RENDER
 
 
 def fingerprint(provider_key: str) -> str:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from phaya.errors import Fault, Invalid, NotFound, PhayaError
 from phaya.schema import accounts
 from phaya.settings import Settings
-from phaya.web import account, characters, chat, generations, media, voices
+from phaya.web import account, characters, chat, generations, media, platforms, voices
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
 
@@ -34,7 +34,7 @@ def install(app: FastAPI, settings: Settings) -> None:
         expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After"],
         max_age=86400,
     )
-    parts = (generations, characters, voices, media, chat, account)
+    parts = (generations, characters, voices, media, platforms, chat, account)
     for router in (part.routes() for part in parts):
         app.include_router(router, prefix="/api/v1")
     app.include_router(_health())
