@@ -167,6 +167,40 @@ async def test_a_film_sets_a_picture_in_motion(phaya: Phaya, client: AsyncOpenAI
     assert (told["service"], told["state"]) == ("sora2-video", "completed")
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "field"),
+    [
+        (b"{}", "application/json", "prompt"),
+        (b'{"prompt": "x", "size": "wide"}', "application/json", "size"),
+        (b'{"prompt": "x", "seconds": "long"}', "application/json", "seconds"),
+        (b'{"prompt": "x", "input_reference": {"file_id": "f"}}', "application/json", "input_reference"),
+        (b"no form", "multipart/form-data", None),
+        (b"no form", "multipart/form-data; boundary=x", None),
+    ],
+)
+async def test_bad_film_requests_are_explained(phaya: Phaya, body: bytes, kind: str, field: str | None) -> None:
+    answer = await phaya.ask("POST", "/v1/videos", body, Content_Type=kind)
+
+    assert (answer.status, answer.json["error"]["param"]) == (422, field), answer.content
+
+
+async def test_an_endless_form_is_not_taken(phaya: Phaya) -> None:
+    async def endless() -> AsyncGenerator[bytes, None]:
+        yield b'--x\r\nContent-Disposition: form-data; name="input_reference"; filename="a.png"\r\n\r\n'
+        for _ in range(33):
+            yield bytes(1_000_000)
+
+    headers = {"Authorization": f"Bearer {phaya.key}", "Content-Type": "multipart/form-data; boundary=x"}
+    async with phaya.session.post(f"{phaya.url}/v1/videos", data=endless(), headers=headers) as answer:
+        assert answer.status == 413
+
+
+async def test_a_film_can_be_priced_by_a_form(phaya: Phaya, client: AsyncOpenAI) -> None:
+    film = await client.videos.create(prompt="A dragon", extra_body={"dry_run": True})
+
+    assert (film.model_extra or {})["dry_run"] is True
+
+
 async def test_pages_of_films_follow_each_other(phaya: Phaya) -> None:
     key = await phaya.new_key("50")
     async with client_of(phaya, key) as client:

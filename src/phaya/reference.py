@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from phaya.catalog import CATALOG
 from phaya.catalog.answers import STATES
+from phaya.catalog.embedding import EmbeddingRequest
 from phaya.catalog.fields import MB
 from phaya.catalog.language import PASSED_ON, ChatRequest
 from phaya.catalog.service import Generation
@@ -54,7 +55,7 @@ def services_page() -> str:
     ]
     for service in CATALOG:
         lines += _service(service)
-    return _page([*lines, *_chat()])
+    return _page([*lines, *_chat(), *_embedding()])
 
 
 def _prices() -> Iterator[tuple[str, ...]]:
@@ -63,6 +64,8 @@ def _prices() -> Iterator[tuple[str, ...]]:
             yield _linked(service.path), what, str(amount)
     for side, amount in ChatRequest.rates.items():
         yield _linked(ChatRequest.path), f"a million {side} tokens", str(amount)
+    for side, amount in EmbeddingRequest.rates.items():
+        yield _linked(EmbeddingRequest.path), f"a million {side} tokens", str(amount)
 
 
 def _linked(path: str) -> str:
@@ -127,6 +130,23 @@ def _chat() -> Iterator[str]:
         + f". A chat ends after {ChatRequest.minutes:g} minutes at the latest."
     )
     yield _json(ChatRequest.example)
+
+
+def _embedding() -> Iterator[str]:
+    schema = EmbeddingRequest.model_json_schema()
+    yield f"## {EmbeddingRequest.path}"
+    yield f"**{EmbeddingRequest.name}**: {(EmbeddingRequest.__doc__ or '').partition(': ')[2]}"
+    yield f"`POST /api/v1/{EmbeddingRequest.path}/create`"
+    yield _table(
+        ("Field", "Takes", "Default", "Meaning"),
+        (
+            _row(name, field, name in schema.get("required", ()), field.get("description", ""))
+            for name, field in schema["properties"].items()
+        ),
+    )
+    rates = ", ".join(f"a million {side} tokens {amount}" for side, amount in EmbeddingRequest.rates.items())
+    yield f"Credits: {rates}. The ceiling is held before the call, and settled to the tokens it used."
+    yield _json(EmbeddingRequest.example)
 
 
 def _fields(schema: Schema) -> Iterator[tuple[str, Schema]]:

@@ -31,8 +31,8 @@ def install(app: FastAPI, settings: Settings) -> None:
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "X-API-Key", "Idempotency-Key", "Prefer"],
-        expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After"],
+        allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
+        expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Should-Retry", "X-Job-Id"],
         max_age=86400,
     )
     app.add_middleware(Signpost)

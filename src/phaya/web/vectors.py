@@ -74,7 +74,8 @@ def in_order(data: object, count: int, form: str) -> list[dict[str, Any]]:
     for place, entry in enumerate(entries):
         if isinstance(entry, dict):
             told = cast("dict[str, Any]", entry)
-            found[told.get("index", place)] = told.get("embedding")
+            index = told.get("index", place)
+            found[index if isinstance(index, int) else -1] = told.get("embedding")
     if len(entries) != count or set(found) != set(range(count)):
         raise Unknown(GARBLED, f"{len(entries)} vectors with indexes {sorted(map(str, found))[:20]} for {count} inputs")
     return [

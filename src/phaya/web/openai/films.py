@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query, Request
 from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import Response, StreamingResponse
 
 from phaya import jobs
@@ -122,20 +124,34 @@ async def _asked(request: Request) -> dict[str, Any]:
         if not isinstance(body, dict):
             raise Invalid(Fault("body", "must be a JSON object or a form", "model_type"))
         return {name: value for name, value in cast("dict[str, Any]", body).items() if value is not None}
-    if int(request.headers.get("content-length", "0") or 0) > LARGEST_BODY:
-        raise TooLarge(f"The body has more than {LARGEST_BODY // 1_000_000} MB.")
+    parser = MultiPartParser(request.headers, _bounded(request), max_files=1, max_fields=100)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as error:  # KeyError: a form without a boundary
+        raise Invalid(Fault("body", f"is no form that can be read: {error}")) from None
     asked: dict[str, Any] = {}
-    async with request.form(max_files=1, max_fields=100, max_part_size=1_000_000) as form:
+    try:
         for name, value in form.items():
             if isinstance(value, UploadFile):
-                content = await value.read(LARGEST_BODY + 1)
-                if len(content) > LARGEST_BODY:
-                    raise TooLarge(f"The file has more than {LARGEST_BODY // 1_000_000} MB.")
                 kind = value.content_type or "application/octet-stream"
-                asked[name] = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+                asked[name] = f"data:{kind};base64,{base64.b64encode(await value.read()).decode()}"
             else:
                 asked[name] = value
+    finally:
+        await form.close()
+    if asked.get("dry_run") in ("true", "false"):
+        asked["dry_run"] = asked["dry_run"] == "true"
     return asked
+
+
+async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
+    """The body as it comes, up to the largest that is taken."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > LARGEST_BODY:
+            raise TooLarge(f"The body has more than {LARGEST_BODY // 1_000_000} MB.")
+        yield chunk
 
 
 def _translated(asked: dict[str, Any]) -> tuple[type[Generation], dict[str, Any], list[str]]:

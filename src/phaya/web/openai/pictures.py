@@ -15,6 +15,7 @@ from phaya.catalog.acceptance import accept
 from phaya.catalog.service import Generation
 from phaya.credits import NOTHING
 from phaya.errors import Fault, Invalid, NotEnoughCredits
+from phaya.jobs import Job
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Requesting
@@ -67,10 +68,15 @@ async def _made(phaya: System, caller: Caller, body: Any, *, strict: bool) -> Ma
     jobs = await _ordered(phaya, caller, service, fields, count, strict=strict, warnings=warnings)
     if isinstance(jobs, Mapping):
         return jobs
-    done = await asyncio.gather(*(finished(phaya, caller, str(job["job_id"])) for job in jobs))
+    ends = await asyncio.gather(*(finished(phaya, caller, str(job["job_id"])) for job in jobs), return_exceptions=True)
+    done = [end for end in ends if isinstance(end, Job)]
+    failed = [end for end in ends if isinstance(end, BaseException)]
+    if not done:
+        raise failed[0]
     used = sum((job.price - job.returned for job in done), NOTHING)
     data = [await _picture(phaya, file, form) for job in done for file in files(job)]
-    told: list[str] = [*warnings, *jobs[0]["warnings"]]
+    # Pictures that did come are not withheld for those that did not.
+    told: list[str] = [*warnings, *jobs[0]["warnings"], *(str(error) for error in failed)]
     return {
         "created": done[0].created_at // 1000,
         "data": data,

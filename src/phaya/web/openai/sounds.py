@@ -23,6 +23,8 @@ VOICES = {
     "nova": "Leda", "onyx": "Orus", "sage": "Vindemiatrix", "shimmer": "Zephyr", "verse": "Iapetus",
     "marin": "Sulafat", "cedar": "Umbriel",
 }  # fmt: skip
+LONGEST = 20_000
+"""Characters of a text: about as much as can be read and sent while a request waits."""
 SLOW = 0.9
 """Speeds below this are read slowly; there is no other choice of speed."""
 
@@ -56,6 +58,8 @@ async def _spoken(phaya: System, caller: Caller, body: Any, *, strict: bool) -> 
         raise Invalid(Fault("speed", "must be a number from 0.25 to 4"))
     if "input" not in asked:
         raise Invalid(Fault("input", "is required", "missing"))
+    if isinstance(asked["input"], str) and len(asked["input"]) > LONGEST:
+        raise Invalid(Fault("input", f"must have at most {LONGEST} characters here; {service.path} takes longer texts"))
     fields: dict[str, Any] = {**asked, "prompt": asked["input"]}
     del fields["input"]
     if speed < SLOW:
