@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import wave
@@ -60,6 +61,22 @@ async def test_pictures_come_with_the_answer_as_links_or_base64(phaya: Phaya) ->
     with Image.open(io.BytesIO(base64.b64decode(packed.data[0].b64_json or ""))) as picture:
         assert picture.width == picture.height
     assert ((linked.model_extra or {})["credits_used"], await phaya.balance(key)) == (2, 6)
+
+
+async def test_pictures_that_came_are_not_withheld_for_one_that_did_not(phaya: Phaya) -> None:
+    key = await phaya.new_key("5")
+    body = {"prompt": "Three hens [slow 1]", "n": 3}
+    asking = asyncio.create_task(phaya.ask("POST", "/v1/images/generations", body, key=key))
+    async with asyncio.timeout(20):
+        while len(history := (await phaya.get("text-to-image/history", key=key)).json["history"]) < 3:
+            await asyncio.sleep(0.02)
+    await phaya.post(f"text-to-image/cancel/{history[0]['job_id']}", {}, key=key)
+
+    answer = await asking
+
+    assert len(answer.json["data"]) == len(answer.json["job_ids"]) == answer.json["credits_used"] == 2
+    assert history[0]["job_id"] in answer.json["warnings"][0]
+    assert await phaya.balance(key) == 3
 
 
 async def test_several_pictures_are_all_bought_or_none(phaya: Phaya) -> None:
@@ -204,7 +221,7 @@ async def test_a_film_can_be_priced_by_a_form(phaya: Phaya, client: AsyncOpenAI)
 async def test_pages_of_films_follow_each_other(phaya: Phaya) -> None:
     key = await phaya.new_key("50")
     async with client_of(phaya, key) as client:
-        made = [(await client.videos.create(prompt=f"Film {number}")).id for number in range(3)]
+        made = [(await client.videos.create(prompt=f"Film {number} [fail]")).id for number in range(3)]
 
         assert [film.id async for film in client.videos.list(limit=1)] == made[::-1]
         assert [film.id async for film in client.videos.list(limit=2, order="asc")] == made
@@ -225,9 +242,8 @@ async def test_a_failed_film_tells_why_and_costs_nothing(phaya: Phaya) -> None:
 
 
 async def test_a_strangers_film_is_unknown(phaya: Phaya, client: AsyncOpenAI) -> None:
-    film = await client.videos.create(prompt="Mine")
+    film = await client.videos.create(prompt="Mine [fail]")
     async with client_of(phaya, await phaya.new_key()) as stranger:
         for ask in (stranger.videos.retrieve, stranger.videos.delete, stranger.videos.download_content):
             with pytest.raises(openai.NotFoundError):
                 await ask(film.id)
-    await client.videos.delete(film.id)
