@@ -64,6 +64,12 @@ class Settings(BaseSettings):
         alias="PHAYA_POLLS_PER_MINUTE",
         description="Status requests a minute for each key.",
     )
+    openai_wait: float = Field(
+        default=240,
+        gt=0,
+        alias="PHAYA_OPENAI_WAIT",
+        description="Seconds that the OpenAI routes for pictures and speech wait for their job before they answer 504.",
+    )
     strict: bool = Field(
         default=False,
         alias="PHAYA_STRICT",
@@ -89,12 +95,6 @@ class Settings(BaseSettings):
         ge=16,
         alias="PHAYA_CHAT_TOKENS",
         description="Most tokens that a chat answer may have, and what is held for when the caller names no bound.",
-    )
-    openai_wait: float = Field(
-        default=240,
-        gt=0,
-        alias="PHAYA_OPENAI_WAIT",
-        description="Seconds that the OpenAI routes for pictures and speech wait for their job before they answer 504.",
     )
     sandbox_pace: float = Field(
         default=1.0,

@@ -16,9 +16,10 @@ from starlette.responses import Response
 from phaya.errors import Fault, Invalid, NotFound, PhayaError
 from phaya.schema import accounts
 from phaya.settings import Settings
-from phaya.web import account, chat, generations, openai
+from phaya.web import account, chat, generations
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
+from phaya.web.openai import install as install_openai
 from phaya.web.paths import Signpost
 
 log = structlog.get_logger()
@@ -38,8 +39,8 @@ def install(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(Signpost)
     for router in (generations.routes(), chat.routes(), account.routes()):
         app.include_router(router, prefix="/api/v1")
-    openai.install(app)
     app.include_router(_health())
+    install_openai(app)
     app.add_exception_handler(PhayaError, _refused)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_exception_handler(HTTPException, _missed)
