@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 def install(app: FastAPI, settings: Settings) -> None:
     """Hangs every route, error shape and header into the app."""
+    app.add_middleware(Signpost)
     app.add_middleware(QuotaHeaders)
     app.add_middleware(
         CORSMiddleware,
@@ -36,7 +37,6 @@ def install(app: FastAPI, settings: Settings) -> None:
         expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Should-Retry", "X-Job-Id"],
         max_age=86400,
     )
-    app.add_middleware(Signpost)
     for router in (generations.routes(), chat.routes(), account.routes()):
         app.include_router(router, prefix="/api/v1")
     app.include_router(_health())
