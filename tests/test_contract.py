@@ -457,7 +457,7 @@ async def test_the_list_of_services_needs_no_key_and_says_it_all(phaya: Phaya) -
     async with phaya.session.get(f"{phaya.url}/api/v1/services") as answer:
         services = {service["service"]: service for service in (await answer.json())["services"]}
 
-    assert services.keys() == {*SERVICES, "phaya-gpt"}
+    assert services.keys() == {*SERVICES, "phaya-gpt", "embedding"}
     for service in services.values():
         assert {"name", "summary", "create", "prices", "schema", "example", "makes"} <= service.keys()
 

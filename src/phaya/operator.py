@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from phaya import jobs, keys, ledger
 from phaya.catalog import SERVICES
+from phaya.catalog.embedding import EmbeddingRequest
 from phaya.catalog.language import ChatRequest
 from phaya.clock import Clock, SystemClock
 from phaya.credits import credits
@@ -30,7 +31,7 @@ from phaya.settings import Settings
 log = structlog.get_logger()
 
 LONGEST_LINE = 1_000_000
-SCOPES = ("generate", "chat", *SERVICES, ChatRequest.path)
+SCOPES = ("generate", "chat", *SERVICES, ChatRequest.path, EmbeddingRequest.path)
 
 
 class Refused(Exception):

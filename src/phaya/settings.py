@@ -64,6 +64,12 @@ class Settings(BaseSettings):
         alias="PHAYA_POLLS_PER_MINUTE",
         description="Status requests a minute for each key.",
     )
+    openai_wait: float = Field(
+        default=240,
+        gt=0,
+        alias="PHAYA_OPENAI_WAIT",
+        description="Seconds that the OpenAI routes for pictures and speech wait for their job before they answer 504.",
+    )
     strict: bool = Field(
         default=False,
         alias="PHAYA_STRICT",

@@ -94,6 +94,11 @@ class ChatRequest(BaseModel):
             body["plugins"] = [{"id": "web"}]
         return Chat(body)
 
+    def usage_apart(self) -> bool:
+        """Whether the caller's client expects the usage in an event without choices."""
+        options = self.extra("stream_options")
+        return isinstance(options, dict) and cast("dict[str, object]", options).get("include_usage") is True
+
     def extra(self, name: str) -> Any:
         """A field that is only passed on."""
         return (self.model_extra or {}).get(name)
@@ -113,7 +118,7 @@ def read_chat(body: object) -> tuple[ChatRequest, list[str]]:
             if part.get("type") not in ("text", "image_url"):
                 kind = str(part.get("type"))[:40]
                 raise Invalid(Fault(f"messages.{number}.content", f"takes parts text and image_url, not {kind!r}"))
-    known = {*ChatRequest.model_fields, *PASSED_ON, "stream_options"}
+    known = {*ChatRequest.model_fields, *PASSED_ON, "stream_options", "dry_run"}
     warnings = [f"Unknown field '{name}' was ignored." for name in given if name not in known]
     if request.model and request.model.lower() not in ("phaya-gpt", "phaya-gpt/phaya-gpt"):
         warnings.append(f"Model '{request.model[:80]}' is not offered; Phaya-GPT answered.")

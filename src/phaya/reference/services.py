@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from phaya.catalog import CATALOG
 from phaya.catalog.answers import STATES
+from phaya.catalog.embedding import EmbeddingRequest
 from phaya.catalog.fields import MB
 from phaya.catalog.language import PASSED_ON, ChatRequest
 from phaya.catalog.service import Generation
@@ -36,6 +37,7 @@ def service_pages() -> dict[str, str]:
     """The page of each service, by its file's name in `services/`."""
     found = {f"{file_of(service)}.md": page([*_service(service)]) for service in CATALOG}
     found[f"{ChatRequest.path}.md"] = page([*_chat()])
+    found[f"{EmbeddingRequest.path}.md"] = page([*_embedding()])
     return found
 
 
@@ -52,6 +54,9 @@ def _prices() -> Iterator[tuple[str, ...]]:
     for side, amount in ChatRequest.rates.items():
         link = f"[{ChatRequest.path}](services/{ChatRequest.path}.md)"
         yield link, ChatRequest.model_name, f"a million {side} tokens", str(amount)
+    for side, amount in EmbeddingRequest.rates.items():
+        link = f"[{EmbeddingRequest.path}](services/{EmbeddingRequest.path}.md)"
+        yield link, EmbeddingRequest.name, f"a million {side} tokens", str(amount)
 
 
 def _service(service: type[Generation]) -> Iterator[str]:
@@ -173,4 +178,26 @@ def _chat() -> Iterator[str]:
     yield (
         f'```sh\ncurl -s "$PHAYA_BASE/{ChatRequest.path}/chat/completions" \\\n  {CALL} \\\n'
         f"  -d '{_shell(ChatRequest.example)}'\n```"
+    )
+
+
+def _embedding() -> Iterator[str]:
+    schema = EmbeddingRequest.model_json_schema()
+    yield f"# {EmbeddingRequest.name}"
+    yield NOTICE
+    yield (EmbeddingRequest.__doc__ or "").partition(": ")[2]
+    yield f"`POST /api/v1/{EmbeddingRequest.path}/create`"
+    yield table(
+        HEAD,
+        (
+            row(name, field, name in schema.get("required", ()), field.get("description", ""))
+            for name, field in schema["properties"].items()
+        ),
+    )
+    rates = ", ".join(f"a million {side} tokens {amount}" for side, amount in EmbeddingRequest.rates.items())
+    yield f"Credits: {rates}. The ceiling is held before the call, and settled to the tokens it used."
+    yield json_block(EmbeddingRequest.example)
+    yield (
+        f'```sh\ncurl -s "$PHAYA_BASE/{EmbeddingRequest.path}/create" \\\n  {CALL} \\\n'
+        f"  -d '{_shell(EmbeddingRequest.example)}'\n```"
     )

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 
 from phaya import keys, ledger
 from phaya.catalog import CATALOG
+from phaya.catalog.embedding import EmbeddingRequest
 from phaya.catalog.language import ChatRequest
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Requesting
@@ -128,6 +129,18 @@ def listing(public_url: str) -> list[dict[str, object]]:
             "prices": {f"a million {name} tokens": rate for name, rate in ChatRequest.rates.items()},
             "schema": body_schema(ChatRequest),
             "example": ChatRequest.example,
+        }
+    )
+    found.append(
+        {
+            "service": EmbeddingRequest.path,
+            "name": EmbeddingRequest.name,
+            "summary": "Texts as vectors, for search and comparison",
+            "makes": "vectors",
+            "create": f"{base}/{EmbeddingRequest.path}/create",
+            "prices": {"a million input tokens": EmbeddingRequest.rates["input"]},
+            "schema": body_schema(EmbeddingRequest),
+            "example": EmbeddingRequest.example,
         }
     )
     return found

@@ -11,6 +11,10 @@ from starlette.responses import Response
 
 from phaya.credits import Credits
 from phaya.errors import Invalid, NotEnoughCredits, PhayaError
+from phaya.web.paths import is_openai
+
+LONGEST_RETRY = 120
+"""Seconds that OpenAI's clients would wait before they try again by themselves."""
 
 
 def _plain(value: object) -> object:
@@ -34,18 +38,18 @@ class Json(Response):
         return dumps(content)
 
 
-def is_openai(path: str) -> bool:
-    """Whether a path belongs to the OpenAI-style door, which has its own shape of error."""
-    return path.startswith("/v1/")
-
-
 def refusal(request: Request, error: PhayaError) -> Json:
     """An error in the shape of the door that was knocked at."""
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if is_openai(request.url.path):
-        return Json(openai_error(error.status, error.code, error.message), error.status, headers)
+        if error.status not in (429, 503) or (error.retry_after or 0) > LONGEST_RETRY:
+            # Its clients send 408, 409 and all from 500 again by themselves; here that could buy twice.
+            headers["x-should-retry"] = "false"
+        field = error.faults[0].field if isinstance(error, Invalid) else None
+        told = openai_error(error.status, error.code, error.message, None if field == "body" else field)
+        return Json(told, error.status, headers)
     body: dict[str, object] = {
         "success": False,
         "error": error.code,

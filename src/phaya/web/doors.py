@@ -19,25 +19,29 @@ from phaya.settings import Settings
 from phaya.web import account, characters, chat, generations, media, platforms, voices
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
+from phaya.web.openai import install as install_openai
+from phaya.web.paths import Signpost
 
 log = structlog.get_logger()
 
 
 def install(app: FastAPI, settings: Settings) -> None:
     """Hangs every route, error shape and header into the app."""
+    app.add_middleware(Signpost)
     app.add_middleware(QuotaHeaders)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "X-API-Key", "Idempotency-Key", "Prefer"],
-        expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After"],
+        allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
+        expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Should-Retry", "X-Job-Id"],
         max_age=86400,
     )
     parts = (generations, characters, voices, media, platforms, chat, account)
     for router in (part.routes() for part in parts):
         app.include_router(router, prefix="/api/v1")
     app.include_router(_health())
+    install_openai(app)
     app.add_exception_handler(PhayaError, _refused)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_exception_handler(HTTPException, _missed)

@@ -173,6 +173,18 @@ def first_word(service: type[Generation]) -> str:
     return "PENDING" if service.words.name.startswith("UPPER") else service.words.spell("queued")
 
 
+def answer_docs(request: type[BaseModel], description: str, fields: Sequence[str], summary: str) -> Schema:
+    """A route that takes a request of the catalog and answers with these fields."""
+    body: Schema = {"schema": _inlined(body_schema(request)), "example": getattr(request, "example", {})}
+    answer = _object({field: {} for field in fields})
+    return {
+        "summary": summary,
+        "description": description,
+        "requestBody": {"required": True, "content": {"application/json": body}},
+        "responses": {"200": _answer(description, answer)},
+    }
+
+
 def _created(service: type[Generation]) -> Schema:
     return _object(
         {

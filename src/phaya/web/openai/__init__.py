@@ -1,0 +1,27 @@
+"""The OpenAI-style door: its official clients work here with only the base address and the key changed.
+
+The same routes hang below `/v1`, `/api/v1` and the bare root, since base addresses are written in all three ways.
+Money, jobs and services are those of the native door.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+
+from phaya.web.openai import conversation, films, pictures, responses, sounds
+
+TAG = "OpenAI"
+
+
+def routes() -> APIRouter:
+    """All of OpenAI's routes that are offered."""
+    router = APIRouter(tags=[TAG])
+    for part in (conversation, responses, pictures, sounds, films):
+        router.include_router(part.routes())
+    return router
+
+
+def install(app: FastAPI) -> None:
+    """Hangs the routes in at their three places; the documents show the first."""
+    for number, prefix in enumerate(("/v1", "/api/v1", "")):
+        app.include_router(routes(), prefix=prefix, include_in_schema=number == 0)

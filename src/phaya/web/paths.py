@@ -1,0 +1,56 @@
+"""Which door a path belongs to, and the slips in paths that clients make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from phaya.catalog import CATALOG
+
+_OPENAI = re.compile(
+    r"/v1(/.*)?|(/api/v1)?/(chat/completions|embeddings|(models|responses|images|audio|videos)(/.*)?)/?"
+)
+_VERBS = {"create": "generate", "generate": "create"}
+_SPEECH = re.compile(r"/api/v1/tts/(.*)")
+
+
+def is_openai(path: str) -> bool:
+    """Whether a path belongs to the OpenAI-style door, which has its own shape of error."""
+    return _OPENAI.fullmatch(path) is not None
+
+
+def _aliases() -> Mapping[str, str]:
+    """Create paths with the other of the two verbs, each with the real one."""
+    return {
+        f"/api/v1/{service.path}/{_VERBS[service.verb]}": f"/api/v1/{service.create_path()}"
+        for service in CATALOG
+        if service.verb in _VERBS
+    }
+
+
+class Signpost:
+    """Leads slips in paths to where they were meant to go, without a redirect: a trailing slash, the other verb
+    of a create path, `tts` for `text-to-speech`. A redirected POST would lose its body or its method."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self._aliases = _aliases()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes everything on, with the path that was meant."""
+        if scope["type"] == "http":
+            meant = self._meant(scope["path"])
+            if meant != scope["path"]:
+                scope = {**scope, "path": meant, "raw_path": meant.encode()}
+        await self.app(scope, receive, send)
+
+    def _meant(self, path: str) -> str:
+        if not (path.startswith("/api/v1/") or is_openai(path)):
+            return path
+        path = path.rstrip("/") or "/"
+        if found := _SPEECH.fullmatch(path):
+            verb = "generate" if found[1] == "create" else found[1]
+            return f"/api/v1/text-to-speech/{verb}"
+        return self._aliases.get(path, path)

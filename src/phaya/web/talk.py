@@ -1,0 +1,208 @@
+"""A chat between a caller and the model, whole or streamed. Both doors talk through it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+import structlog
+
+from phaya.catalog.language import ChatRequest, cost, guess_tokens, read_chat
+from phaya.credits import Credits
+from phaya.errors import Fault, Invalid
+from phaya.jobs import Job
+from phaya.providers import ProviderError, Unavailable
+from phaya.providers.openrouter import Completion, OpenRouter, Stream, Usage
+from phaya.system import System
+from phaya.web.answers import dumps, openai_error
+from phaya.web.caller import Caller
+from phaya.web.tab import Tab, dry_run, patiently, quote, tokens
+
+log = structlog.get_logger()
+
+LONGEST = ChatRequest.minutes * 60
+"""Seconds that a stream may last; the row's claim lasts a little longer."""
+ASKS = (0.5, 1, 2, 4, 8)
+"""Seconds between asking for the usage of an interrupted chat, which appears a moment late."""
+
+CUT_OFF = b"data: " + dumps(openai_error(502, "provider_error", "The model's answer was cut off.")) + b"\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True)
+class Said:
+    """A whole answer, paid for. `body` is the provider's, with at least one choice in it."""
+
+    body: Mapping[str, Any]
+    usage: Usage
+    used: Credits
+
+    @property
+    def counted(self) -> dict[str, Any]:
+        """The usage with OpenAI's details of it: what was cached, and what was thought."""
+        told = self.body.get("usage")
+        details = cast("dict[str, Any]", told) if isinstance(told, dict) else {}
+        names = ("prompt_tokens_details", "completion_tokens_details")
+        return tokens(self.usage) | {name: details[name] for name in names if details.get(name)}
+
+    @property
+    def choices(self) -> list[dict[str, Any]]:
+        """The answers, in OpenAI's shape."""
+        return self.body["choices"]
+
+
+async def begin(phaya: System, caller: Caller, body: object, *, strict: bool) -> Talk | Mapping[str, object]:
+    """Reads a chat's body and holds its ceiling; or answers its price where `dry_run` is asked for.
+
+    Raises Forbidden, Invalid, Closed or NotEnoughCredits.
+    """
+    caller.need(ChatRequest.path, "chat")
+    dry = dry_run(body)
+    asked, warnings = read_chat(body)
+    if strict and warnings:
+        raise Invalid(*(Fault("body", warning, "strict") for warning in warnings))
+    if dry:
+        return await quote(phaya, caller, asked.path, asked.ceiling(phaya.settings.chat_tokens), warnings)
+    talk = Talk(phaya, phaya.chat_provider(), asked, warnings)
+    await talk.tab.hold(caller)
+    return talk
+
+
+class Talk:
+    """One chat, whose ceiling is held."""
+
+    def __init__(self, phaya: System, provider: OpenRouter, asked: ChatRequest, warnings: list[str]) -> None:
+        self._phaya = phaya
+        self._provider = provider
+        self._call = asked.call(phaya.settings.chat_model, phaya.settings.chat_tokens)
+        self.asked = asked
+        self.warnings = warnings
+        self.tab = Tab(
+            phaya,
+            asked.path,
+            asked.minutes,
+            asked.ceiling(phaya.settings.chat_tokens),
+            lambda usage: cost(asked.rates, usage.prompt_tokens, usage.completion_tokens),
+            "messages",
+        )
+
+    @property
+    def job(self) -> Job:
+        """The chat's row."""
+        return self.tab.job
+
+    async def answered(self) -> Said:
+        """The whole answer. Raises Invalid, Closed or BadAnswer, and then nothing was charged."""
+        try:
+            done = await patiently(lambda: self._provider.complete(self._call.body))
+        except BaseException as error:
+            raise await self.tab.give_up(error) from error
+        usage = done.usage or self._counted(_size(done))
+        used = await self.tab.settle(usage, done.generation, guessed=done.usage is None)
+        return Said(done.body, usage, used)
+
+    async def streamed(self) -> AsyncGenerator[bytes, None]:
+        """The provider's events as they come; raises before the first token what went wrong until then."""
+        stack = AsyncExitStack()
+        try:
+            stream = await patiently(lambda: stack.enter_async_context(self._provider.stream(self._call.body, LONGEST)))
+            events = stream.__aiter__()
+            head: list[bytes] = []
+            while len(head) < 5 and (event := await anext(events, None)) is not None:
+                head.append(event)
+                if not event.startswith(b":"):
+                    break
+            if (stream.error is not None or _says_nothing(head)) and not stream.octets:
+                raise Unavailable("The model could not answer.", str(stream.error or head))
+        except BaseException as error:
+            await stack.aclose()
+            raise await self.tab.give_up(error) from error
+        return self._passed_on(stack, stream, head, events)
+
+    async def _passed_on(
+        self, stack: AsyncExitStack, stream: Stream, head: list[bytes], events: AsyncIterator[bytes]
+    ) -> AsyncGenerator[bytes, None]:
+        usage_told = False
+        try:
+            async with stack:
+                async for event in _chained(head, events):
+                    if stream.usage is not None and not usage_told:
+                        usage_told = True
+                        used = await self.tab.settle(stream.usage, stream.generation)
+                        yield _with_credits(event, used, choiceless=self.asked.usage_apart())
+                    elif event.strip() != DONE.strip():
+                        yield event
+            if stream.error is None:
+                yield DONE if stream.finished else CUT_OFF
+        except ProviderError as error:
+            log.error("chat.interrupted", job=self.job.id, detail=error.detail)
+            yield CUT_OFF
+        finally:
+            if self.tab.used is None:
+                # The client hung up, or the provider did: whoever spoke is paid for what was said.
+                self._phaya.errand(self._settle_interrupted(stream))
+
+    async def _settle_interrupted(self, stream: Stream) -> None:
+        usage: Usage | None = None
+        for pause in ASKS if stream.generation else ():
+            try:
+                usage = await self._provider.usage_of(stream.generation or "")
+            except ProviderError as error:
+                log.warning("chat.usage_unknown", job=self.job.id, detail=error.detail)
+            if usage is not None:
+                break
+            await asyncio.sleep(pause)
+        await self.tab.settle(usage or self._counted(stream.octets), stream.generation, guessed=usage is None)
+
+    def _counted(self, octets: int) -> Usage:
+        """Usage by our own count, where the provider tells none: never nothing, never the ceiling."""
+        prompt = len(orjson.dumps(self._call.body["messages"]))
+        return Usage(guess_tokens(prompt), guess_tokens(octets), None)
+
+
+def told(event: bytes) -> dict[str, Any] | None:
+    """The object that an event of a stream carries; None for comments and the end."""
+    try:
+        data = orjson.loads(event.partition(b"data:")[2])
+    except orjson.JSONDecodeError:
+        return None
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else None
+
+
+async def _chained(head: list[bytes], events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    for event in head:
+        yield event
+    async for event in events:
+        yield event
+
+
+def _says_nothing(head: list[bytes]) -> bool:
+    """Whether the first event is no answer at all: OpenRouter was seen to send `choices: null` with status 200."""
+    if not head or head[-1].startswith(b":"):
+        return True
+    first = told(head[-1])
+    return first is None or first.get("choices") is None
+
+
+def _with_credits(event: bytes, used: Credits, *, choiceless: bool) -> bytes:
+    """The usage event with what it cost in credits; the provider's own price is not the client's business.
+
+    OpenAI's clients look for an event without choices only where they asked for one; others read the first
+    choice of every event.
+    """
+    data = told(event)
+    if data is None or not isinstance(data.get("usage"), dict):
+        return event
+    for name in ("cost", "cost_details", "is_byok"):
+        data["usage"].pop(name, None)
+    if not data.get("choices") and not choiceless:
+        data["choices"] = [{"index": 0, "delta": {}, "finish_reason": None}]
+    return b"data: " + dumps(data | {"credits_used": used}) + b"\n\n"
+
+
+def _size(done: Completion) -> int:
+    return len(orjson.dumps(done.body.get("choices")))
