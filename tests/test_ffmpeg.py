@@ -413,7 +413,7 @@ async def test_progress_is_told_and_never_goes_back(map_picture: Path, tmp_path:
 @pytest.mark.anyio
 async def test_a_cancelled_render_leaves_no_process(map_picture: Path, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    binary = program(tmp_path / "binary", f"echo $$ > {pid_file}; echo frame=1; exec sleep 60")
+    binary = program(tmp_path / "binary", f"echo $$ > {pid_file}; echo out_time_us=33333; exec sleep 60")
     begun = asyncio.Event()
 
     async def begin(_: float) -> None:

@@ -109,10 +109,14 @@ def _reader(seconds: float, report: Report) -> Callable[[str], Awaitable[None]]:
     async def read(line: str) -> None:
         nonlocal last
         name, _, value = line.partition("=")
-        if name == "out_time_us" and value.strip().isdigit():  # `N/A` at first
+        if name == "progress" and value.strip() == "end":
+            part = 1.0
+        elif name == "out_time_us" and value.strip().isdigit():  # `N/A` at first
             part = min(1.0, int(value) / 1e6 / seconds)
-            if part > last:
-                last = part
-                await report(part)
+        else:
+            return
+        if part > last:
+            last = part
+            await report(part)
 
     return read
