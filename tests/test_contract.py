@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from conftest import Phaya
-from material import clip, example, picture
+from material import clip, picture
 from phaya.catalog import CATALOG, SERVICES
 from phaya.catalog.service import Generation
 
@@ -157,18 +157,19 @@ async def test_every_service_is_where_clients_look_for_it(service: type[Generati
 
 @pytest.mark.parametrize(("path", "fields", "price"), PRICES)
 async def test_prices_are_those_of_the_price_list(phaya: Phaya, path: str, fields: dict[str, Any], price: str) -> None:
-    body = example(SERVICES[path], **fields)
+    body = await phaya.example(SERVICES[path]) | fields
 
     quote = await phaya.post(f"{path}/estimate", body)
 
     assert (200, Decimal(price)) == (quote.status, quote.exact("credits"))
 
 
-@pytest.mark.parametrize("service", [one for one in CATALOG if not one.priced_by_length], ids=lambda one: one.path)
+@pytest.mark.parametrize("service", CATALOG, ids=[one.path for one in CATALOG])
 async def test_a_dry_run_costs_and_starts_nothing(phaya: Phaya, service: type[Generation]) -> None:
     key = await phaya.new_key("50")
 
-    answer = await phaya.post(service.create_path(), example(service, dry_run=True), key=key)
+    body = await phaya.example(service) | {"dry_run": True}
+    answer = await phaya.post(service.create_path(), body, key=key)
 
     assert answer.json["dry_run"] is True
     assert answer.exact("credits_used") == 0

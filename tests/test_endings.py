@@ -15,8 +15,11 @@ from phaya.catalog.service import Generation
 pytestmark = pytest.mark.anyio
 
 REMOTE = [service for service in CATALOG if not service.local and "prompt" in service.model_fields]
+LOSABLE = [service for service in REMOTE if service.path != "text-to-speech"]  # Gemini answers at once or not at all
 each_service = pytest.mark.parametrize("service", REMOTE, ids=[service.path for service in REMOTE])
-every_service = pytest.mark.parametrize("service", CATALOG, ids=[service.path for service in CATALOG])
+# A download needs a page of another site; its endings are those of its own tests.
+OURS = [service for service in CATALOG if service.path != "video-download"]
+every_service = pytest.mark.parametrize("service", OURS, ids=[service.path for service in OURS])
 
 
 @each_service
@@ -172,13 +175,13 @@ async def test_every_service_may_lose_a_job_without_losing_a_credit(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     async with running(tmp_path_factory.mktemp("lost"), PHAYA_DEADLINE_SCALE=1 / 900) as phaya:
-        keys = [await phaya.new_key("60") for _ in REMOTE]
+        keys = [await phaya.new_key("60") for _ in LOSABLE]
         made = [
             await phaya.create(service, key, prompt="A ship in the fog [lost]")
-            for service, key in zip(REMOTE, keys, strict=True)
+            for service, key in zip(LOSABLE, keys, strict=True)
         ]
 
-        for service, key, created in zip(REMOTE, keys, made, strict=True):
+        for service, key, created in zip(LOSABLE, keys, made, strict=True):
             status = await phaya.finish(service.home(), created["job_id"], key)
 
             assert ("failed", "deadline") == (status["state"], status["error_code"]), service.path
