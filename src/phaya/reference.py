@@ -84,7 +84,10 @@ def _service(service: type[Generation]) -> Iterator[str]:
             for name, field in _fields(schema)
         ),
     )
-    yield "Credits: " + ", ".join(f"{what} {amount}" for what, amount in service.rates.items()) + "."
+    rest = (
+        "" if service.cost is Generation.cost else " A job holds the most that it can cost, and returns what is left."
+    )
+    yield "Credits: " + ", ".join(f"{what} {amount}" for what, amount in service.rates.items()) + "." + rest
     yield "\n".join(
         [
             f"- Result fields: {', '.join(f'`{name}`' for name in service.answer.fields)}.",
