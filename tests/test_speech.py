@@ -82,6 +82,7 @@ async def test_a_hundred_characters_hold_a_fraction_of_a_credit(phaya: Phaya) ->
     )
 
     assert Decimal("0.05") < quote.exact("credits") < Decimal("0.4")
+    assert f"at most {quote.exact('credits')} credits" in quote.json["message"]
 
 
 async def test_a_long_text_is_read_in_passages_and_joined_whole(phaya: Phaya) -> None:
@@ -476,6 +477,15 @@ async def test_tries_have_an_end_and_crowds_do_not_count(
         await read_by(wire, session, tmp_path, speech("Hello"))
 
     assert (6 + ATTEMPTS, "provider_error") == (len(wire.asked), caught.value.code)
+
+
+async def test_passages_that_do_not_fit_together_are_refused(
+    wire: Wire, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    wire.play(GOOD, answer(said(("audio/wav", wav(samples(), rate=16_000)))))
+
+    with pytest.raises(Rejected, match="could not make this"):
+        await read_by(wire, session, tmp_path, speech("One.", "Two."))
 
 
 async def test_a_recited_text_is_refused_for_its_content_in_the_end(

@@ -152,7 +152,10 @@ class Gemini:
         except orjson.JSONDecodeError:
             answer = None
         if status != 200:
-            raise refusal(status, answer, start, pause)
+            meant = refusal(status, answer, start, pause)
+            if isinstance(meant, Rejected):  # our key, our model or our body: the operator's matter
+                log.error("gemini.refused", detail=meant.detail)
+            raise meant
         if answer is None:
             raise Again(f"the answer is no JSON: {start}")
         return read_answer(answer, passage)

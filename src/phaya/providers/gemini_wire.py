@@ -176,7 +176,7 @@ def _judge(reason: str, detail: str, wasted: int) -> None:
     if reason in _CONTENT:
         raise Rejected(AGAINST_POLICY, detail, CONTENT)
     recited = Rejected(AGAINST_POLICY, detail, CONTENT) if reason == "RECITATION" else None
-    raise Again(detail, wasted=wasted, mute=True, rejected=recited)
+    raise Again(detail, wasted=wasted, rejected=recited)
 
 
 def _sounds(parts: Sequence[JsonValue]) -> list[Sound]:

@@ -188,6 +188,7 @@ async def quote(phaya: System, caller: Caller, accepted: Accepted[Generation]) -
     if service.priced_by_length:
         request = await phaya.intake.take(request, keep=False)
     price = request.price(service.rates)
+    most = "" if service.cost is Generation.cost else "at most "
     balance = await phaya.balance(caller.account_id)
     return {
         "success": True,
@@ -197,7 +198,7 @@ async def quote(phaya: System, caller: Caller, accepted: Accepted[Generation]) -
         "credits_used": NOTHING,
         "credits_balance": balance,
         "affordable": balance >= price,
-        "message": f"This would cost {price} credits; nothing was charged.",
+        "message": f"This would cost {most}{price} credits; nothing was charged.",
         "warnings": [*accepted.warnings, *phaya.workflow.roster.kie_routes.notes(request.call())],
     }
 
