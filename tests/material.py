@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+import subprocess
+import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-import av
 from PIL import Image
 
 from phaya.catalog.service import Generation
+from phaya.providers.sandbox.workshop import ffmpeg
 
 
 @cache
@@ -24,16 +27,11 @@ def picture(width: int = 320, height: int = 400) -> str:
 @cache
 def clip(seconds: float = 3.2) -> str:
     """An MP4 of ten frames a second, without sound."""
-    content = io.BytesIO()
-    with av.open(content, "w", format="mp4") as film:
-        stream = film.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 320, 400, "yuv420p"
-        still = av.VideoFrame.from_image(Image.linear_gradient("L").resize((320, 400)).convert("RGB"))
-        for number in range(round(seconds * 10)):
-            still.pts = number
-            film.mux(stream.encode(still))
-        film.mux(stream.encode())
-    return f"data:video/mp4;base64,{base64.b64encode(content.getvalue()).decode()}"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "clip.mp4"
+        source = ["-f", "lavfi", "-i", f"testsrc=size=320x400:rate=10:duration={seconds}"]
+        subprocess.run([ffmpeg(), "-v", "error", *source, "-pix_fmt", "yuv420p", file], check=True)
+        return f"data:video/mp4;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def example(service: type[Generation], **fields: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncGenerator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import av
@@ -400,7 +401,25 @@ async def test_a_character_is_an_id_that_stays_with_its_account(phaya: Phaya) ->
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("marker", ["[fail]", "[reject]", "[refuse]", "[garbage]"])
+async def test_characters_outlive_the_storage_time_of_files(tmp_path: Path) -> None:
+    async with running(tmp_path) as phaya:
+        key = await phaya.new_key("5")
+        drawn = (await phaya.create(SERVICES["text-to-image"], key))["job_id"]
+        made = (await phaya.create(SERVICES["sora2-character"], key, character_file_url=clip(2)))["job_id"]
+        await phaya.finish("text-to-image", drawn, key)
+        await phaya.finish("sora2-character", made, key)
+
+    async with running(tmp_path, PHAYA_MEDIA_DAYS=1e-9) as phaya, asyncio.timeout(20):
+        while (await phaya.get(f"text-to-image/status/{drawn}", key=key)).json["result_url"]:
+            await asyncio.sleep(0.05)
+        listed = (await phaya.get("sora2-character/list", key=key)).json["characters"]
+
+    assert [made] == [one["job_id"] for one in listed]
+    assert listed[0]["character_id"].startswith("char_")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("marker", ["[fail]", "[reject]", "[refuse]"])
 async def test_a_character_that_fails_costs_nothing(phaya: Phaya, marker: str) -> None:
     key = await phaya.new_key("1")
     made = await phaya.create(SERVICES["sora2-character"], key, character_file_url=clip(2), character_prompt=marker)

@@ -76,9 +76,9 @@ class Bench:
     account: str
     key: str
 
-    async def open(self, price: str = "8") -> Job:
-        service = SERVICES["sora2-text-to-video"]
-        request = service.model_validate({"prompt": "x"})
+    async def open(self, price: str = "8", path: str = "sora2-text-to-video") -> Job:
+        service = SERVICES[path]
+        request = service.model_validate(service.example)
         job = self.workflow.draft(
             self.account, self.key, service.path, request, KieTask("sora-2-text-to-video", {}), credits(price), 45
         )
@@ -157,6 +157,21 @@ async def test_a_process_that_dies_while_submitting_never_submits_again(bench: B
     assert (doubted.step, waiting.step) == (Step.UNSURE, Step.UNSURE)
     assert bench.provider.submitted == 0
     assert (await bench.row(job)).state == "processing"
+
+
+@pytest.mark.parametrize("path", ["sora2-text-to-video", "sora2-character"])
+async def test_a_success_without_what_was_sold_is_paid_back(bench: Bench, path: str) -> None:
+    """A film needs a file and a character its id, whatever else the provider says."""
+    bench.provider.answers = [Finished((), {"remark": "all is well"})]
+    job = await bench.open(path=path)
+    await bench.move()
+    bench.clock.pass_seconds(60)
+    await bench.move()
+
+    after = await bench.move()
+
+    assert (after.state, after.error_code) == (State.FAILED, "result_unavailable")
+    assert (await bench.balance(), (await bench.row(job)).returned) == ("100", job.price)
 
 
 async def test_an_unsure_job_is_found_again_by_its_callback(bench: Bench) -> None:

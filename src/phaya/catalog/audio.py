@@ -54,7 +54,7 @@ class TextToMusic(Generation):
         """Where the provider's limits are narrower than the API's."""
         found: list[str] = []
         if KIE_MODELS[self.model] != self.model:
-            found.append(f"'model': {self.model} is no longer offered; {KIE_MODELS[self.model]} is used.")
+            found.append(f"'model': {self.model} is no longer offered; a newer one is used.")
         if self.title and not self.style:
             found.append("'title' is used only together with 'style'.")
         if len(self.title) > TITLE:

@@ -76,6 +76,8 @@ def _service(service: type[Generation]) -> Iterator[str]:
     )
     yield "## Price"
     yield table(("For", "Credits"), ((what, str(amount)) for what, amount in service.rates.items()))
+    if service.cost is not Generation.cost:
+        yield "A job holds the most that it can cost, and returns what is left."
     yield f"`POST /api/v1/{service.path}/estimate`, or `dry_run: true`, answers a request's price and costs nothing."
     yield "## Answer"
     place = "It is made on this server. " if service.local else ""
