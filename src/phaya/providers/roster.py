@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from phaya.calls import Call, Chat, KieSuno, KieTask, StillToVideo
+from phaya.calls import Call, Chat, KieSuno, KieTask, LocalCall, StillToVideo
 from phaya.errors import Closed
 from phaya.providers import Local, Remote
 
@@ -44,6 +44,19 @@ class Roster:
             case KieTask() | KieSuno():
                 self.remote(call)
                 return REMOTE
+
+
+def circuits(call: Call) -> tuple[str, ...]:
+    """What fails together with the call: its provider, and there its model. Local work has no circuit."""
+    if isinstance(call, LocalCall):
+        return ()
+    match call:
+        case Chat():
+            return ("openrouter",)
+        case KieTask():
+            return "kie", f"kie {call.model}"
+        case _:
+            return "kie", call.kind.replace("-", " ")
 
 
 def fingerprint(provider_key: str) -> str:

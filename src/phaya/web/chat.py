@@ -20,6 +20,7 @@ from phaya.clock import MINUTE
 from phaya.credits import NOTHING, Credits
 from phaya.errors import Closed, Fault, Invalid, PhayaError
 from phaya.jobs import Job, Lost, State, Step
+from phaya.offers import CHAT
 from phaya.providers import ProviderError, Rejected, Unavailable
 from phaya.providers.openrouter import Completion, OpenRouter, Stream, Usage
 from phaya.system import System
@@ -90,6 +91,7 @@ class Talk:
         self._provider = provider
         self._asked = asked
         settings = phaya.settings
+        self._rates = phaya.tariff.rates(asked.path)
         self._call = asked.call(settings.chat_model, settings.chat_tokens)
         self._job: Job | None = None
         self._settled: Credits | None = None
@@ -101,14 +103,15 @@ class Talk:
         return self._job
 
     async def hold(self, caller: Caller) -> None:
-        """Takes the ceiling. Raises NotEnoughCredits.
+        """Takes the ceiling. Raises NotEnoughCredits, or Closed while chat is off or its provider rests.
 
         The row carries no word of the conversation. It is claimed for as long as a chat may last; if this
         process dies, the claim runs out and the worker returns the credits.
         """
         phaya, asked = self._phaya, self._asked
+        await phaya.offers.serve_chat(asked.path)
         now = phaya.clock.now()
-        ceiling = asked.ceiling(phaya.settings.chat_tokens)
+        ceiling = asked.ceiling(phaya.settings.chat_tokens, self._rates)
         draft = phaya.workflow.draft(
             caller.account_id, caller.key.id, asked.path, Wordless(), Chat({}), ceiling, asked.minutes
         )
@@ -202,7 +205,7 @@ class Talk:
 
     async def settle(self, usage: Usage, generation: str | None, *, guessed: bool = False) -> Credits:
         """Closes the chat at its exact cost, never above what was held."""
-        exact = cost(self._asked.rates, usage.prompt_tokens, usage.completion_tokens)
+        exact = cost(self._rates, usage.prompt_tokens, usage.completion_tokens)
         used = min(exact, self.job.price)
         trouble = "the provider told no usage; tokens were counted here" if guessed else None
         if exact > used:
@@ -244,13 +247,27 @@ class Talk:
 
     async def _patiently(self, ask: Any) -> Any:
         """Asks again, before the first token only, while the provider says that it is busy."""
+        breaker, circuit = self._phaya.breaker, CHAT
+        if wait := await breaker.admit(circuit):
+            raise Unavailable("The chat provider rests after repeated failures.", retry_after=wait)
         for attempt in range(1, TRIES + 1):
             try:
-                return await ask()
+                answer = await ask()
             except Unavailable as error:
-                if attempt == TRIES or error.retry_after > LONGEST_PAUSE:
-                    raise
-                await asyncio.sleep(error.retry_after)
+                if attempt < TRIES and error.retry_after <= LONGEST_PAUSE:
+                    await asyncio.sleep(error.retry_after)
+                    continue
+                if not error.crowded:
+                    await breaker.failed(circuit, error.message, limit=self._phaya.tariff.patience.failures)
+                raise
+            except Rejected:
+                await breaker.succeeded(circuit)
+                raise
+            except ProviderError as error:
+                await breaker.failed(circuit, error.message, limit=self._phaya.tariff.patience.failures)
+                raise
+            await breaker.succeeded(circuit)
+            return answer
         raise AssertionError("unreachable")
 
     def _counted(self, octets: int) -> Usage:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from phaya.errors import Fault, Invalid, NotFound, PhayaError
 from phaya.schema import accounts
 from phaya.settings import Settings
+from phaya.tariff import Tariff
 from phaya.web import account, chat, generations
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
@@ -23,7 +24,7 @@ from phaya.web.caller import Phaya, QuotaHeaders
 log = structlog.get_logger()
 
 
-def install(app: FastAPI, settings: Settings) -> None:
+def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
     """Hangs every route, error shape and header into the app."""
     app.add_middleware(QuotaHeaders)
     app.add_middleware(
@@ -34,7 +35,7 @@ def install(app: FastAPI, settings: Settings) -> None:
         expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After"],
         max_age=86400,
     )
-    for router in (generations.routes(), chat.routes(), account.routes()):
+    for router in (generations.routes(tariff), chat.routes(), account.routes()):
         app.include_router(router, prefix="/api/v1")
     app.include_router(_health())
     app.add_exception_handler(PhayaError, _refused)
@@ -61,10 +62,15 @@ def _health() -> APIRouter:
             await phaya.results.storage.ready()
         except Exception as error:  # noqa: BLE001 - whatever it is, the storage does not answer
             troubles["storage"] = type(error).__name__
+        resting = await phaya.breaker.resting()
+        providers = ["kie"] * (phaya.workflow.roster.kie is not None) + ["openrouter"] * (phaya.openrouter is not None)
         body = {
             "status": "not ready" if troubles else "ready",
             "troubles": troubles,
             "sandbox": phaya.settings.sandbox,
+            # A resting provider is no trouble of this process: other services and all reading go on.
+            "providers": dict.fromkeys(providers, "ready")
+            | {name: f"resting until {phaya.written(rest.until)}: {rest.reason}" for name, rest in resting.items()},
         }
         return Json(body, 503 if troubles else 200)
 
