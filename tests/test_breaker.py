@@ -162,7 +162,7 @@ async def test_users_faults_rest_nobody(bench: Bench) -> None:
 
 async def test_a_paused_model_rests_alone(bench: Bench) -> None:
     bench.provider.submits = [OutOfOrder("Paused.")] * 2
-    ends = []
+    ends: list[State] = []
     for _ in range(2):
         await bench.open()
         ends.append((await bench.move()).state)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from conftest import Phaya, running, settings
+from phaya.addresses import Fetcher, Guard
+from phaya.calls import KieTask
 from phaya.catalog import SERVICES
+from phaya.catalog.answers import Answer, Video, Words
+from phaya.catalog.service import Generation, Rates
 from phaya.catalog.translation import translate
+from phaya.credits import Credits, credits
 from phaya.jobs import Job, State, Step
 from phaya.providers import OutOfOrder, Rejected, Unknown
-from phaya.tariff import Tariff
+from phaya.results import Results
+from phaya.storage import Storage
+from phaya.tariff import Tariff, Terms, write_rates
 from phaya.tariff_file import BadTariff, read_tariff, tariff_of
 from phaya.ways import Way, Ways, pack_ways, unpack_ways
 from test_cli import phaya_command
@@ -116,6 +124,48 @@ async def test_a_chat_is_held_and_settled_at_the_files_rates(shop: Phaya) -> Non
     units = usage["prompt_tokens"] * 1000 + -(-usage["completion_tokens"] * 1000 // 1_000_000)
     assert answer.exact("credits_used") == Decimal(units) / 1_000_000_000
     assert await shop.balance(key) == 10 - answer.exact("credits_used")
+
+
+class Metered(Generation):
+    """Metered film: costs by what came of it."""
+
+    path: ClassVar[str] = "metered"
+    answer: ClassVar[Answer] = Video
+    words: ClassVar[Words] = Words.LOWER
+    rates: ClassVar[Rates] = {"second": credits(2)}
+
+    def price(self, rates: Rates) -> Credits:
+        return rates["second"] * 10
+
+    def cost(self, rates: Rates, facts: Any) -> Credits:
+        return rates["second"] * facts["seconds"]
+
+    def call(self) -> KieTask:
+        return KieTask("metered", {})
+
+
+@pytest.mark.parametrize(
+    ("rates", "ways", "cost"),
+    [
+        (None, None, "12"),  # a job from before rates were stored: those in force
+        ({"second": credits(2)}, None, "6"),
+        ({"second": credits("0.5")}, None, "1.5"),
+        ({"second": credits("0.5")}, Ways(SORA), "20"),  # another made it: the price that the user saw stays
+    ],
+)
+async def test_a_finished_job_costs_by_the_rates_of_its_creation(
+    bench: Bench, tmp_path: Path, rates: Rates | None, ways: Ways | None, cost: str
+) -> None:
+    tariff = Tariff({"metered": Metered}, {"metered": Terms({"second": credits(4)})})
+    results = Results(Storage(tmp_path.as_uri(), "http://x"), Fetcher(Guard()), tmp_path / "made", tariff)
+    job = replace(
+        await bench.open("20"),
+        service="metered",
+        rates=rates and write_rates(rates),
+        ways=ways and pack_ways(ways),
+    )
+
+    assert str(results.cost(job, '{"facts": {"seconds": 3}}')) == cost
 
 
 # ── off ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -253,7 +303,8 @@ async def test_only_what_surely_created_nothing_and_is_nobodys_fault_turns(
 @pytest.mark.parametrize(
     ("source", "given", "target", "fixed", "said"),
     [
-        (SORA, {"aspect_ratio": "portrait", "n_frames": "15"}, SEEDANCE, {}, {"aspect_ratio": "9:16", "duration": "12"}),
+        (SORA, {"aspect_ratio": "portrait", "n_frames": "15"}, SEEDANCE, {},
+         {"aspect_ratio": "9:16", "duration": "12"}),
         (SORA, {"n_frames": "10"}, SEEDANCE, {"generate_audio": True}, {"duration": "12", "generate_audio": True}),
         ("sora2-video", {"image_urls": ["https://x/1.png", "https://x/2.png"], "aspect_ratio": "square"}, SEEDANCE, {},
          {"input_urls": ["https://x/1.png"], "aspect_ratio": "1:1"}),
@@ -368,7 +419,7 @@ MISTAKES = [
     (f'[service.{SORA}]\nvia = [{{ service = "{SEEDANCE}", set = {{ size = 1 }} }}]', "set.size: is no field of"),
     (f"[service.{SORA}]\nvia = [3]", "must list services"),
     ("[service.phaya-gpt]\nvia = ['text-to-image']", "is only for services that make media"),
-    ('[model.my-flux]\nbase = "text-to-imge"\nmodel = "x"', "model.my-flux.base: there is no such service; did you mean"),
+    ('[model.my-flux]\nbase = "text-to-imge"\nmodel = "x"', "my-flux.base: there is no such service; did you mean"),
     ('[model.my-flux]\nbase = "text-to-image"', "model.my-flux.model: is required"),
     ('[model.text-to-image]\nmodel = "x"', "model.text-to-image: that name is taken already"),
     ('[model."My Flux"]\nmodel = "x"', "lower-case letters, digits and hyphens"),

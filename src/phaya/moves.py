@@ -287,6 +287,9 @@ class Moves:
     async def _work(self, job: Job, call: LocalCall) -> None:
         if job.attempts >= TRIES or self.clock.now() >= job.deadline_at:
             return await self._fail(job, "The work failed repeatedly on this server.", "render_failed")
+        names = circuits(call)  # none, unless the work asks somebody else
+        if wait := await self._breaker.admit(*names):
+            return await self._change(job, next_at=self._in(wait))
         job = await self._write(
             job,
             hold=True,
@@ -299,10 +302,14 @@ class Moves:
                 job, partial(self.results.make, job, call, self.workflow.roster.local(call))
             )
         except Rejected as error:
+            await self._breaker.succeeded(*names)
             return await self._fail(job, error.message, error.code, trouble=error.detail)
         except (Unavailable, Unkept) as error:
+            for name in names[:1] if isinstance(error, Unavailable) and not error.crowded else ():
+                await self._breaker.failed(name, str(error), limit=self._patience.failures)
             log.warning("work.failed", job=job.id, detail=str(error), attempt=job.attempts)
             return await self._change(job, next_at=self._in(2.0**job.attempts), trouble=str(error))
+        await self._breaker.succeeded(*names)
         await self._finish(job, kept, spent=spent)
         return None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from phaya.breaker import Circuits, Rest
 from phaya.calls import LocalCall, RemoteCall, pack
@@ -11,9 +12,17 @@ from phaya.catalog.service import Generation
 from phaya.catalog.translation import translate
 from phaya.clock import SECOND, Clock
 from phaya.errors import Closed
+from phaya.providers import ProviderError, Rejected, Unavailable
 from phaya.providers.roster import Roster, circuits
-from phaya.tariff import Tariff
+from phaya.tariff import Stand, Tariff
 from phaya.ways import Way, Ways, pack_ways
+
+T = TypeVar("T")
+
+NEVER = 3600
+"""Seconds that `Retry-After` says where only the operator can help."""
+CHAT = "openrouter"
+"""The circuit of everything that OpenRouter answers."""
 
 
 class Offers:
@@ -33,11 +42,10 @@ class Offers:
         service = type(request)
         found = self._found(request)
         resting = await self._breaker.resting()
-        shut = [self._shut(way, resting) for _, way in found]
-        if all(shut):
-            raise min((closed for closed in shut if closed), key=lambda closed: closed.retry_after or 0)
-        carried = [one for one, closed in zip(found, shut, strict=True) if not (closed and closed.retry_after == NEVER)]
-        (path, call), left = carried[0], carried[1:]
+        shut = [closed for _, call in found if (closed := self._rested(circuits(call), resting))]
+        if len(shut) == len(found):
+            raise min(shut, key=lambda closed: closed.retry_after or 0)
+        (path, call), left = found[0], found[1:]
         if not left and path == service.path:
             return call, None
         return call, pack_ways(Ways(path, tuple(Way(other, pack(one)) for other, one in left)))
@@ -59,9 +67,9 @@ class Offers:
             except Closed as error:
                 found[path] = error
                 continue
-            shut = [self._shut(call, resting) for _, call in ways]
-            if all(shut):
-                found[path] = next(closed for closed in shut if closed)
+            shut = [closed for _, call in ways if (closed := self._rested(circuits(call), resting))]
+            if len(shut) == len(ways):
+                found[path] = shut[0]
         for path in self.tariff.terms.keys() - self.tariff.services.keys():
             if closed := self.tariff.closed(path) or self._rested((CHAT,), resting):
                 found[path] = closed
@@ -73,27 +81,43 @@ class Offers:
         if closed := self._rested((CHAT,), await self._breaker.resting()):
             raise closed
 
+    async def chatting(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asks the chat provider, unless it rests (then Unavailable is raised), and remembers how it went."""
+        limit = self.tariff.patience.failures
+        if wait := await self._breaker.admit(CHAT):
+            raise Unavailable("The chat provider rests after repeated failures.", retry_after=wait)
+        try:
+            answer = await ask()
+        except Rejected:
+            await self._breaker.succeeded(CHAT)
+            raise
+        except ProviderError as error:
+            if not (isinstance(error, Unavailable) and error.crowded):
+                await self._breaker.failed(CHAT, error.message, limit=limit)
+            raise
+        await self._breaker.succeeded(CHAT)
+        return answer
+
     def _found(self, request: Generation) -> Sequence[tuple[str, RemoteCall | LocalCall]]:
         """Each service that may carry the request out, with its call. Raises Closed where there is none."""
         service = type(request)
-        stands = self.tariff.terms[service.path].via
-        if not stands:
-            return [(service.path, request.call())]
+        stands = self.tariff.terms[service.path].via or (Stand(service),)
         found: list[tuple[str, RemoteCall | LocalCall]] = []
+        closed = Closed(f"{service.path} cannot be made for this request at the moment. Nothing was charged.", NEVER)
         for stand in stands:
             said = request if stand.service is service else translate(request, stand.service, stand.fixed)
-            if said is not None:
-                found.append((stand.service.path, said.call()))
+            if said is None:
+                continue
+            call = said.call()
+            try:
+                self._roster.lane(call)
+            except Closed as error:
+                closed = error
+            else:
+                found.append((stand.service.path, call))
         if not found:
-            raise Closed(f"{service.path} cannot be made for this request at the moment. Nothing was charged.", NEVER)
+            raise closed
         return found
-
-    def _shut(self, call: RemoteCall | LocalCall, resting: Mapping[str, Rest]) -> Closed | None:
-        try:
-            self._roster.lane(call)
-        except Closed as closed:
-            return closed
-        return self._rested(circuits(call), resting)
 
     def _rested(self, names: Sequence[str], resting: Mapping[str, Rest]) -> Closed | None:
         rests = [rest for name in names if (rest := resting.get(name)) is not None]
@@ -107,8 +131,3 @@ class Offers:
 def _measured(request: Generation) -> Generation:
     """The request as if its inputs lasted a second each: who carries it out does not depend on that."""
     return request.with_lengths(dict.fromkeys(request.inputs(), 1.0))
-
-
-NEVER = 3600
-"""Seconds that `Retry-After` says where only the operator can help."""
-CHAT = "openrouter"

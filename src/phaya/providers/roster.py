@@ -48,13 +48,13 @@ class Roster:
 
 def circuits(call: Call) -> tuple[str, ...]:
     """What fails together with the call: its provider, and there its model. Local work has no circuit."""
-    if isinstance(call, LocalCall):
-        return ()
     match call:
         case Chat():
             return ("openrouter",)
         case KieTask():
             return "kie", f"kie {call.model}"
+        case _ if isinstance(call, LocalCall):
+            return ()
         case _:
             return "kie", call.kind.replace("-", " ")
 

@@ -20,7 +20,6 @@ from phaya.clock import MINUTE
 from phaya.credits import NOTHING, Credits
 from phaya.errors import Closed, Fault, Invalid, PhayaError
 from phaya.jobs import Job, Lost, State, Step
-from phaya.offers import CHAT
 from phaya.providers import ProviderError, Rejected, Unavailable
 from phaya.providers.openrouter import Completion, OpenRouter, Stream, Usage
 from phaya.system import System
@@ -127,7 +126,9 @@ class Talk:
     async def answered(self) -> dict[str, Any]:
         """The whole answer, in Phaya's flat shape with OpenAI's `choices` beside it."""
         try:
-            done = await self._patiently(lambda: self._provider.complete(self._call.body))
+            done = await self._phaya.offers.chatting(
+                lambda: self._patiently(lambda: self._provider.complete(self._call.body))
+            )
         except BaseException as error:
             raise await self._give_up(error) from error
         usage = done.usage or self._counted(_said(done))
@@ -152,8 +153,10 @@ class Talk:
         """The provider's events as they come; raises before the first token what went wrong until then."""
         stack = AsyncExitStack()
         try:
-            stream = await self._patiently(
-                lambda: stack.enter_async_context(self._provider.stream(self._call.body, LONGEST))
+            stream = await self._phaya.offers.chatting(
+                lambda: self._patiently(
+                    lambda: stack.enter_async_context(self._provider.stream(self._call.body, LONGEST))
+                )
             )
             events = stream.__aiter__()
             head: list[bytes] = []
@@ -247,27 +250,13 @@ class Talk:
 
     async def _patiently(self, ask: Any) -> Any:
         """Asks again, before the first token only, while the provider says that it is busy."""
-        breaker, circuit = self._phaya.breaker, CHAT
-        if wait := await breaker.admit(circuit):
-            raise Unavailable("The chat provider rests after repeated failures.", retry_after=wait)
         for attempt in range(1, TRIES + 1):
             try:
-                answer = await ask()
+                return await ask()
             except Unavailable as error:
-                if attempt < TRIES and error.retry_after <= LONGEST_PAUSE:
-                    await asyncio.sleep(error.retry_after)
-                    continue
-                if not error.crowded:
-                    await breaker.failed(circuit, error.message, limit=self._phaya.tariff.patience.failures)
-                raise
-            except Rejected:
-                await breaker.succeeded(circuit)
-                raise
-            except ProviderError as error:
-                await breaker.failed(circuit, error.message, limit=self._phaya.tariff.patience.failures)
-                raise
-            await breaker.succeeded(circuit)
-            return answer
+                if attempt == TRIES or error.retry_after > LONGEST_PAUSE:
+                    raise
+                await asyncio.sleep(error.retry_after)
         raise AssertionError("unreachable")
 
     def _counted(self, octets: int) -> Usage:
