@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from phaya.calls import Finished, KieSuno, KieTask, Look, Refused, Waiting
-from phaya.providers import NotThere, ProviderError, Rejected, Remote, Unavailable, Unknown
+from phaya.providers import NotThere, OutOfOrder, ProviderError, Rejected, Remote, Unavailable, Unknown
 from phaya.providers.kie import Kie
 from phaya.providers.kie_envelope import read_answer, record_in, ticket_in
 from phaya.providers.kie_records import load, read_record
@@ -173,7 +173,7 @@ CAP = "The current number of points used by apiKey has exceeded the daily limit"
         (408, "upstream silent", Unknown),
         (409, "exists", Rejected),
         (413, "too long", Rejected),
-        (422, NO_MODEL, Rejected),
+        (422, NO_MODEL, OutOfOrder),
         (422, "Please enter prompt", Rejected),
         (429, "slow down", Unavailable),
         ("429", "slow down", Unavailable),
@@ -183,11 +183,12 @@ CAP = "The current number of points used by apiKey has exceeded the daily limit"
         (455, "maintenance", Unavailable),
         (500, "This field is required", Rejected),
         (500, "Server exception, please try again later or contact customer service", Rejected),
-        (500, "This interface is temporarily paused.", Rejected),
+        (500, "This interface is temporarily paused.", OutOfOrder),
         (500, "Credits insufficient", Unavailable),
         (500, "积分不足，请充值", Unavailable),
         (501, "failed", Rejected),
-        (505, "", Rejected),
+        (505, "", OutOfOrder),
+        (505, "It violates our content policy.", Rejected),
         (531, "returned", Rejected),
         (418, "what is this", Unknown),
         (502, "bad gateway", Unknown),
@@ -197,7 +198,7 @@ CAP = "The current number of points used by apiKey has exceeded the daily limit"
 async def test_every_code_of_a_refused_creation(
     kie: Kie, wire: Wire, code: JsonValue, text: str, kind: type[ProviderError]
 ) -> None:
-    """Each documented code, inside HTTP 200, is one of the three kinds of error."""
+    """Each documented code, inside HTTP 200, is one of the kinds of error."""
     wire.play(answer(refusal(code, text)))
 
     with pytest.raises(ProviderError) as raised:

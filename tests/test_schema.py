@@ -6,10 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, insert, select, text
 
+from phaya import migrations
 from phaya.database import Embedded, InUse
 from phaya.migrations import HEAD, migrate, version
 from phaya.schema import accounts, metadata
@@ -29,6 +32,21 @@ def test_head_is_the_newest_migration() -> None:
     folder = Path(__file__).parents[1] / "src/phaya/migrations/versions"
 
     assert max(file.name[:4] for file in folder.glob("[0-9]*.py")) == HEAD
+
+
+def test_an_old_database_is_brought_forward_with_its_rows(tmp_path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with create_engine(f"sqlite:///{tmp_path / 'old.db'}").connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(insert(accounts).values(id="a", email="a@x", balance=7, created_at=0))
+        connection.commit()
+
+        migrate(connection)
+
+        assert version(connection) == HEAD
+        assert connection.execute(select(accounts.c.balance)).scalar() == 7
 
 
 async def test_every_commit_is_on_disk_before_it_is_answered(tmp_path: Path) -> None:

@@ -17,12 +17,14 @@ from fastapi import FastAPI
 
 from phaya import __version__, jobs
 from phaya.addresses import Fetcher, Guard
+from phaya.breaker import Breaker
 from phaya.clock import Clock, SystemClock
 from phaya.database import Embedded
 from phaya.intake import Intake
 from phaya.keys import load_secret
 from phaya.limits import Limits
 from phaya.moves import Moves
+from phaya.offers import Offers
 from phaya.operator import Door
 from phaya.providers.ffmpeg import Ffmpeg
 from phaya.providers.gemini import Gemini
@@ -38,6 +40,8 @@ from phaya.serving import listen, serving
 from phaya.settings import Settings
 from phaya.storage import Storage
 from phaya.system import System
+from phaya.tariff import Tariff
+from phaya.tariff_file import tariff_of
 from phaya.web import doors
 from phaya.web.files import media_routes
 from phaya.worker import Worker
@@ -71,7 +75,9 @@ def create_app(settings: Settings, public_url: str, clock: Clock | None = None) 
     """Phaya as an ASGI app: API and worker in one process on an embedded database.
 
     `public_url` is where clients reach it. Everything is opened in the app's lifespan and closed with it.
+    Raises BadTariff where the operator's file has a mistake.
     """
+    tariff = tariff_of(settings)
     app = FastAPI(
         title="Phaya",
         version=__version__,
@@ -80,22 +86,24 @@ def create_app(settings: Settings, public_url: str, clock: Clock | None = None) 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lambda app: _running(app, settings, public_url, clock or SystemClock()),
+        lifespan=lambda app: _running(app, settings, tariff, public_url, clock or SystemClock()),
     )
-    doors.install(app, settings)
+    doors.install(app, settings, tariff)
     return app
 
 
 @contextlib.asynccontextmanager
-async def _running(app: FastAPI, settings: Settings, public_url: str, clock: Clock) -> AsyncGenerator[None]:
+async def _running(
+    app: FastAPI, settings: Settings, tariff: Tariff, public_url: str, clock: Clock
+) -> AsyncGenerator[None]:
     async with contextlib.AsyncExitStack() as stack:
         database = Embedded(settings.data_dir)
         stack.push_async_callback(database.close)
-        host = await stack.enter_async_context(_providers_host(settings, public_url, clock))
-        system = await _assemble(stack, settings, public_url, clock, database, host)
+        host = await stack.enter_async_context(_providers_host(settings, tariff, public_url, clock))
+        system = await _assemble(stack, settings, tariff, public_url, clock, database, host)
         stack.push_async_callback(_finish_errands, system)
         worker = Worker(
-            Moves(system.workflow, system.results, system.limits),
+            Moves(system.workflow, system.results, system.limits, breaker=system.breaker, patience=tariff.patience),
             {
                 REMOTE: MOVES,
                 RENDER: settings.renders or max(1, (os.cpu_count() or 2) // 2),
@@ -109,7 +117,7 @@ async def _running(app: FastAPI, settings: Settings, public_url: str, clock: Clo
             log.info("worker.recovered", jobs=released)
         working = asyncio.create_task(worker.run())
         stack.push_async_callback(_stop, worker, working)
-        await stack.enter_async_context(Door(settings.data_dir, database, system.secret, clock))
+        await stack.enter_async_context(Door(settings.data_dir, database, system.secret, clock, tariff.paths))
         app.state.system = system
         app.router.routes.extend(media_routes(system.results.storage))
         log.info("phaya.ready", url=public_url, sandbox=settings.sandbox, version=__version__)
@@ -119,6 +127,7 @@ async def _running(app: FastAPI, settings: Settings, public_url: str, clock: Clo
 async def _assemble(
     stack: contextlib.AsyncExitStack,
     settings: Settings,
+    tariff: Tariff,
     public_url: str,
     clock: Clock,
     database: Embedded,
@@ -146,7 +155,7 @@ async def _assemble(
     work = settings.data_dir / "work"
     shutil.rmtree(work, ignore_errors=True)  # left over by a process that died
     secret = load_secret(settings.secret, settings.data_dir)
-    results = Results(storage, made, work)
+    results = Results(storage, made, work, tariff)
     limits = Limits()
     kie = Kie(session, host.kie_url, host.kie_keys, host.webhook_keys, clock) if host.kie_keys else None
     openrouter = (
@@ -177,7 +186,12 @@ async def _assemble(
         sandbox=settings.sandbox,
     )
     intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
-    return System(settings, public_url, secret, clock, database, limits, results, intake, workflow, openrouter)
+    breaker = Breaker(clock, tariff.patience)
+    offers = Offers(tariff, workflow.roster, breaker, clock)
+    return System(
+        settings, public_url, secret, clock, database, limits, results, intake, workflow, openrouter,
+        tariff, breaker, offers,
+    )  # fmt: skip
 
 
 def _downloader(settings: Settings, folder: Path) -> YtDlp | None:
@@ -204,7 +218,7 @@ def _callback_base(settings: Settings, public_url: str) -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def _providers_host(settings: Settings, public_url: str, clock: Clock) -> AsyncGenerator[Host]:
+async def _providers_host(settings: Settings, tariff: Tariff, public_url: str, clock: Clock) -> AsyncGenerator[Host]:
     """The real providers, or, where no key at all is given, the sandbox on a loopback port of this process."""
     if not settings.sandbox:
         yield Host(
@@ -221,7 +235,8 @@ async def _providers_host(settings: Settings, public_url: str, clock: Clock) -> 
     from phaya.providers.sandbox.hosting import hosted_sandbox  # not loaded where real providers answer
 
     ours = urlsplit(public_url)
-    app = hosted_sandbox(settings, settings.data_dir / "sandbox", [(ours.hostname or "", ours.port or 80)], clock)
+    reached = [(ours.hostname or "", ours.port or 80)]
+    app = hosted_sandbox(settings, settings.data_dir / "sandbox", reached, clock, tariff.declared)
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         async with serving(app, listener):

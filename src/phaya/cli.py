@@ -21,6 +21,7 @@ from phaya.errors import PhayaError
 from phaya.generate import commands as generate_commands
 from phaya.serving import listen
 from phaya.settings import Settings
+from phaya.tariff_file import BadTariff, tariff_of
 
 app = typer.Typer(
     name="phaya",
@@ -64,7 +65,7 @@ def _order(command: str, **values: Any) -> dict[str, Any]:
     configure_logs("warning")
     try:
         return asyncio.run(operator.carry_out(settings, command, **values))
-    except (operator.Refused, PhayaError) as error:
+    except (operator.Refused, PhayaError, BadTariff) as error:
         _stop(str(error))
 
 
@@ -104,13 +105,14 @@ def serve(
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         lock(settings.data_dir).close()  # a clear word now instead of a trace from the lifespan
-    except InUse as error:
+        phaya = create_app(settings, public_url)
+    except (InUse, BadTariff) as error:
         _stop(str(error))
     problems.print(
         f"Phaya {__version__} on {public_url}" + ("  (sandbox: no provider keys)" if settings.sandbox else "")
     )
     config = uvicorn.Config(
-        create_app(settings, public_url),
+        phaya,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=8,
@@ -159,7 +161,10 @@ def services(as_json: AsJson = False) -> None:
     from phaya.web.account import listing
     from phaya.web.answers import dumps
 
-    found = listing("http://127.0.0.1:8000")
+    try:
+        found = listing("http://127.0.0.1:8000", tariff_of(_settings()))
+    except BadTariff as error:
+        _stop(str(error))
     if as_json:
         print(dumps(found).decode())
         return

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -17,10 +17,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from phaya.catalog import CATALOG
 from phaya.catalog.service import Generation
 from phaya.client import ApiError, Client, Unreachable
+from phaya.settings import Settings
+from phaya.tariff_file import BadTariff, tariff_of
 
 DEFAULT_BASE = "http://127.0.0.1:8000/api/v1"
 errors = Console(stderr=True)
@@ -28,10 +32,43 @@ errors = Console(stderr=True)
 
 def commands() -> typer.Typer:
     """The group of commands."""
-    group = typer.Typer(help="Make a picture, a film, a song or a clip.", no_args_is_help=True)
-    for service in CATALOG:
-        group.command(service.path, help=f"{service.name()}: {service.summary()}.")(_command(service))
+    group = typer.Typer(cls=Offered, help="Make a picture, a film, a song or a clip.", no_args_is_help=True)
+    _add(group, CATALOG)
     return group
+
+
+def _add(group: typer.Typer, services: Iterable[type[Generation]]) -> None:
+    for service in services:
+        group.command(service.path, help=f"{service.name()}: {service.summary()}.")(_command(service))
+
+
+class Offered(TyperGroup):
+    """The catalog's commands, and those of the models that this machine's tariff file adds."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, the catalog's first."""
+        return [*super().list_commands(ctx), *self._added()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name."""
+        return super().get_command(ctx, cmd_name) or self._added().get(cmd_name)
+
+    @staticmethod
+    def _added() -> Mapping[str, Any]:
+        try:
+            services = tariff_of(Settings()).services
+        except (BadTariff, ValueError) as error:
+            errors.print(f"[red]{error}[/red]", highlight=False)
+            sys.exit(1)
+        known = {service.path for service in CATALOG}
+        added = [service for path, service in services.items() if path not in known]
+        if not added:
+            return {}
+        group = typer.Typer(no_args_is_help=True)
+        _add(group, added)
+        group.callback()(lambda: None)  # with a single command Typer would make no group of it
+        made = get_command(group)
+        return made.commands if isinstance(made, TyperGroup) else {}
 
 
 def _command(service: type[Generation]) -> Callable[..., None]:

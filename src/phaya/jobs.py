@@ -78,6 +78,8 @@ class Job:
     error: str | None = None
     error_code: str | None = None
     trouble: str | None = None
+    ways: str | None = None
+    rates: str | None = None
     submitted_at: int | None = None
     ended_at: int | None = None
 

@@ -17,14 +17,16 @@ from typing import Any, TypeVar
 import structlog
 
 from phaya import jobs
+from phaya.breaker import Breaker, Circuits, Patience
 from phaya.calls import Finished, LocalCall, Refused, RemoteCall, Waiting, unpack
 from phaya.clock import DAY, MINUTE, SECOND
 from phaya.credits import NOTHING
 from phaya.jobs import Job, Lost, State, Step
 from phaya.limits import Limits
-from phaya.providers import NotThere, Rejected, Remote, Report, Unavailable, Unknown
-from phaya.providers.roster import fingerprint
+from phaya.providers import NotThere, OutOfOrder, Rejected, Remote, Report, Unavailable, Unknown
+from phaya.providers.roster import circuits, fingerprint
 from phaya.results import Results, Unkept
+from phaya.ways import Ways, pack_ways, unpack_ways
 from phaya.workflow import Workflow, end_job
 
 log = structlog.get_logger()
@@ -46,8 +48,18 @@ TRIES = 5
 class Moves:
     """Advances jobs."""
 
-    def __init__(self, workflow: Workflow, results: Results, limits: Limits, dice: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        workflow: Workflow,
+        results: Results,
+        limits: Limits,
+        dice: random.Random | None = None,
+        breaker: Circuits | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         """`dice` only spreads moments, so that crowds do not march in step."""
+        self._patience = patience or Patience()
+        self._breaker = breaker or Breaker(workflow.clock, self._patience)
         self.workflow = workflow
         self.results = results
         self.database = workflow.database
@@ -97,8 +109,13 @@ class Moves:
         provider = self.workflow.roster.remote(call)
         if self.clock.now() >= job.deadline_at:
             return await self._fail(job, "The job could not be started in time.", "deadline")
+        names = circuits(call)
+        if wait := await self._breaker.wait(*names):
+            return await self._turn(job, wait=wait)
         key, wait = await self._budgeted_key(provider, job.attempts)
         if key is None:
+            return await self._change(job, next_at=self._in(wait))
+        if wait := await self._breaker.admit(*names):
             return await self._change(job, next_at=self._in(wait))
         job = await self._write(
             job,
@@ -110,15 +127,25 @@ class Moves:
         )
         try:
             ticket = await provider.submit(call, key, self.workflow.callback_url(job))
+        except OutOfOrder as error:
+            await self._breaker.succeeded(names[0])
+            await self._breaker.failed(names[-1], error.message, limit=self._patience.refusals)
+            log.warning("provider.out_of_order", provider=provider.name, job=job.id, detail=error.detail)
+            return await self._turn(job, refused=error)
         except Rejected as error:
+            await self._breaker.succeeded(*names)
             return await self._fail(job, error.message, error.code, trouble=error.detail)
         except Unavailable as error:
+            if not error.crowded:
+                await self._breaker.failed(names[0], error.message, limit=self._patience.failures)
             log.warning("provider.unavailable", provider=provider.name, job=job.id, detail=error.detail)
             pause = max(error.retry_after, min(2.0**job.attempts, 60))
             return await self._change(job, step=Step.OPEN, next_at=self._in(pause), trouble=error.detail)
         except Unknown as error:
+            await self._breaker.failed(names[0], error.message, limit=self._patience.failures)
             log.error("provider.unknown", provider=provider.name, job=job.id, detail=error.detail)
             return await self._doubt(job, error.detail)
+        await self._breaker.succeeded(*names)
         now = self.clock.now()
         try:
             await self._write(
@@ -134,6 +161,30 @@ class Moves:
             await self.database.write(jobs.poke, job.id, ticket, now)
             raise
         return None
+
+    async def _turn(self, job: Job, *, wait: float = 0, refused: OutOfOrder | None = None) -> None:
+        """Surely nothing was created: the next way that is not resting is taken, where the job has one.
+
+        The price stays. Otherwise a job whose provider rests waits, and a refused one fails.
+        """
+        ways = unpack_ways(job.ways)
+        left = ways.left if ways else ()
+        for number, way in enumerate(left):
+            call = unpack(way.call)
+            if not await self._breaker.wait(*circuits(call)) or (refused and number == len(left) - 1):
+                log.info("job.turned", job=job.id, service=job.service, way=way.service)
+                trouble = {"trouble": refused.detail} if refused else {}
+                return await self._change(
+                    job,
+                    step=Step.OPEN,
+                    call=way.call,
+                    ways=pack_ways(Ways(way.service, left[number + 1 :])),
+                    next_at=self.clock.now(),
+                    **trouble,
+                )
+        if refused:
+            return await self._fail(job, refused.message, refused.code, trouble=refused.detail)
+        return await self._change(job, next_at=self._in(wait))
 
     async def _doubt(self, job: Job, why: str) -> None:
         """Nobody can tell whether the task was taken: never submit again; the callback names it, if any."""
@@ -226,6 +277,9 @@ class Moves:
     async def _work(self, job: Job, call: LocalCall) -> None:
         if job.attempts >= TRIES or self.clock.now() >= job.deadline_at:
             return await self._fail(job, "The work failed repeatedly on this server.", "render_failed")
+        names = circuits(call)  # none, unless the work asks somebody else
+        if wait := await self._breaker.admit(*names):
+            return await self._change(job, next_at=self._in(wait))
         job = await self._write(
             job,
             hold=True,
@@ -238,12 +292,16 @@ class Moves:
                 job, partial(self.results.make, job, call, self.workflow.roster.local(call))
             )
         except Rejected as error:
+            await self._breaker.succeeded(*names)
             return await self._fail(job, error.message, error.code, trouble=error.detail)
         except (Unavailable, Unkept) as error:
             if isinstance(error, Unkept) and error.hopeless:
                 return await self._fail(job, f"The result is not usable: {error}.", "result_unusable")
+            for name in names[:1] if isinstance(error, Unavailable) and not error.crowded else ():
+                await self._breaker.failed(name, str(error), limit=self._patience.failures)
             log.warning("work.failed", job=job.id, detail=str(error), attempt=job.attempts)
             return await self._change(job, next_at=self._in(2.0**job.attempts), trouble=str(error))
+        await self._breaker.succeeded(*names)
         await self._finish(job, kept, spent=spent)
         return None
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,19 +19,18 @@ import structlog
 from sqlalchemy import Connection
 
 from phaya import jobs, keys, ledger
-from phaya.catalog import SERVICES
-from phaya.catalog.embedding import EmbeddingRequest
-from phaya.catalog.language import ChatRequest
 from phaya.clock import Clock, SystemClock
 from phaya.credits import credits
 from phaya.database import Embedded, InUse
 from phaya.errors import Fault, Invalid, PhayaError
 from phaya.settings import Settings
+from phaya.tariff_file import tariff_of
 
 log = structlog.get_logger()
 
 LONGEST_LINE = 1_000_000
-SCOPES = ("generate", "chat", *SERVICES, ChatRequest.path, EmbeddingRequest.path)
+SCOPES = ("generate", "chat")
+"""Scopes beside the paths of the services."""
 
 
 class Refused(Exception):
@@ -40,9 +39,10 @@ class Refused(Exception):
 
 def create_key(connection: Connection, secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Makes a key (and its account, if new), with a first grant if asked for."""
-    strange = set(asked["scopes"]) - set(SCOPES)
+    known = (*SCOPES, *asked["services"])
+    strange = set(asked["scopes"]) - set(known)
     if strange:
-        raise Invalid(Fault("scope", f"must be one of {', '.join(SCOPES)}, not {', '.join(sorted(strange))}"))
+        raise Invalid(Fault("scope", f"must be one of {', '.join(known)}, not {', '.join(sorted(strange))}"))
     account = keys.open_account(connection, asked["account"], now)
     text, key = keys.mint(
         connection,
@@ -142,11 +142,13 @@ def socket_path(folder: Path) -> Path:
 class Door:
     """Listens for the operator's commands while the server runs."""
 
-    def __init__(self, folder: Path, database: Embedded, secret: bytes, clock: Clock) -> None:
+    def __init__(self, folder: Path, database: Embedded, secret: bytes, clock: Clock, services: Sequence[str]) -> None:
+        """`services` are the paths on sale, which keys may be limited to."""
         self._path = socket_path(folder)
         self._database = database
         self._secret = secret
         self._clock = clock
+        self._services = services
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -166,7 +168,13 @@ class Door:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             asked = orjson.loads(await reader.readline())
-            answer = await _run(self._database, self._secret, self._clock, asked["command"], asked["values"])
+            answer = await _run(
+                self._database,
+                self._secret,
+                self._clock,
+                asked["command"],
+                asked["values"] | {"services": self._services},
+            )
         except (PhayaError, Refused) as error:
             answer = {"refused": str(error)}
         except Exception as error:
@@ -189,7 +197,7 @@ async def _run(
 
 
 async def carry_out(settings: Settings, command: str, **values: Any) -> dict[str, Any]:
-    """Carries out a command, by the running server if there is one. Raises Refused or PhayaError."""
+    """Carries out a command, by the running server if there is one. Raises Refused, PhayaError or BadTariff."""
     clock = SystemClock()
     try:
         database = Embedded(settings.data_dir)
@@ -197,7 +205,7 @@ async def carry_out(settings: Settings, command: str, **values: Any) -> dict[str
         return await _hand_over(settings.data_dir, command, values)
     try:
         secret = keys.load_secret(settings.secret, settings.data_dir)
-        return await _run(database, secret, clock, command, values)
+        return await _run(database, secret, clock, command, values | {"services": tariff_of(settings).paths})
     finally:
         await database.close()
 

@@ -27,7 +27,6 @@ from phaya.calls import (
     Subtitle,
     Transcribe,
 )
-from phaya.catalog import SERVICES
 from phaya.catalog.answers import Kept
 from phaya.catalog.service import Generation
 from phaya.credits import Credits
@@ -35,6 +34,8 @@ from phaya.jobs import Job
 from phaya.media import Unreadable, measure, sound_track
 from phaya.providers import Local, Report
 from phaya.storage import Storage
+from phaya.tariff import Tariff, read_rates, standard
+from phaya.ways import unpack_ways
 
 LARGEST = 2_000_000_000
 """Bytes of one result at the most."""
@@ -52,11 +53,12 @@ class Unkept(Exception):
 class Results:
     """Brings results home and tells where they are."""
 
-    def __init__(self, storage: Storage, fetcher: Fetcher, folder: Path) -> None:
+    def __init__(self, storage: Storage, fetcher: Fetcher, folder: Path, tariff: Tariff | None = None) -> None:
         """`folder` holds work in progress; it may be emptied while no process runs."""
         self.storage = storage
         self._fetcher = fetcher
         self._folder = folder
+        self._tariff = tariff or standard()
         folder.mkdir(parents=True, exist_ok=True)
 
     @staticmethod
@@ -97,7 +99,9 @@ class Results:
             return await self._store(job, made.files, made.facts), made.spent
 
     async def _store(self, job: Job, files: Sequence[Path], facts: Mapping[str, JsonValue]) -> str:
-        service = SERVICES[job.service]
+        service = self._tariff.services.get(job.service)
+        if service is None:
+            raise Unkept("the service is not offered any more", hopeless=True)
         _check_complete(service, len(files), facts)
         stored: list[dict[str, JsonValue]] = []
         sound: str | None = None
@@ -119,14 +123,18 @@ class Results:
                     await self.storage.put(sound, track, "audio/mp4")
         return orjson.dumps({"files": stored, "sound": sound, "facts": dict(facts)}).decode()
 
-    @staticmethod
-    def cost(job: Job, kept: str) -> Credits:
-        """What a finished job costs by what came of it; never more than was held."""
-        service = SERVICES[job.service]
+    def cost(self, job: Job, kept: str) -> Credits:
+        """What a finished job costs by what came of it, at the rates of its creation; never more than was held.
+
+        Where another service stood in, the price that the user saw stays: the facts are not of its kind.
+        """
+        service = self._tariff.services[job.service]
         facts = orjson.loads(kept)["facts"]
-        if service.cost is Generation.cost:
+        ways = unpack_ways(job.ways)
+        if service.cost is Generation.cost or (ways and ways.current != job.service):
             return job.price
-        return min(job.price, service.remembered(job.request).cost(service.rates, facts))
+        rates = read_rates(job.rates) if job.rates else self._tariff.rates(job.service)
+        return min(job.price, service.remembered(job.request).cost(rates, facts))
 
     def told(self, job: Job) -> Kept | None:
         """A job's results as links, or None where there are none (yet, or any more)."""

@@ -87,6 +87,8 @@ jobs = Table(
     Column("error", Text),
     Column("error_code", String(32)),
     Column("trouble", Text),  # the last odd thing, for the operator
+    Column("ways", Text),  # which services may carry it out, where it has others than its own; see ways.py
+    Column("rates", Text),  # rates in force at creation, where its cost is known only at its end
     Column("deadline_at", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("submitted_at", BigInteger),

@@ -29,6 +29,12 @@ class Settings(BaseSettings):
         alias="PHAYA_DATA_DIR",
         description="Folder of the database, the results and the secret.",
     )
+    config: Path | None = Field(
+        default=None,
+        alias="PHAYA_CONFIG",
+        description="The operator's file of prices, services that are off, and added models. "
+        "Unset: `phaya.toml` in the data folder, if it is there.",
+    )
     public_url: str | None = Field(
         default=None,
         alias="PHAYA_PUBLIC_URL",
@@ -151,6 +157,11 @@ class Settings(BaseSettings):
         alias="PHAYA_SANDBOX_PACE",
         description="A factor on how long the sandbox's tasks take.",
     )
+    sandbox_paused: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        alias="PHAYA_SANDBOX_PAUSED",
+        description="KIE models that the sandbox plays as paused, comma-separated.",
+    )
     log_level: str = Field(default="info", alias="PHAYA_LOG_LEVEL", description="debug, info, warning or error.")
 
     kie_api_key: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -202,7 +213,13 @@ class Settings(BaseSettings):
     )
 
     _lists = field_validator(
-        "allowed_networks", "cors_origins", "kie_api_key", "kie_webhook_key", "download_platforms", mode="before"
+        "allowed_networks",
+        "cors_origins",
+        "sandbox_paused",
+        "kie_api_key",
+        "kie_webhook_key",
+        "download_platforms",
+        mode="before",
     )(_split)
 
     @field_validator("allowed_networks", mode="before")

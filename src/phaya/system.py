@@ -9,15 +9,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from phaya import ledger
+from phaya.breaker import Circuits
 from phaya.clock import Clock
 from phaya.credits import Credits
 from phaya.database import Database
 from phaya.errors import Closed
 from phaya.intake import Intake
 from phaya.limits import Limits
+from phaya.offers import Offers
 from phaya.providers.openrouter import OpenRouter
 from phaya.results import Results
 from phaya.settings import Settings
+from phaya.tariff import Tariff
 from phaya.workflow import Workflow
 
 
@@ -35,6 +38,9 @@ class System:
     intake: Intake
     workflow: Workflow
     openrouter: OpenRouter | None
+    tariff: Tariff
+    breaker: Circuits
+    offers: Offers
     errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     def chat_provider(self) -> OpenRouter:

@@ -70,12 +70,12 @@ def _mend_value(name: str, value: Any, annotation: Any, warnings: list[str]) -> 
     if annotation in (str, str | None) and isinstance(value, list) and len(cast("list[Any]", value)) == 1:
         warnings.append(f"'{name}' takes one value; the list of one was taken as its value.")
         return cast("list[Any]", value)[0]
-    options = _options(annotation)
-    if not options or not isinstance(value, str | int | float) or isinstance(value, bool) or value in options:
+    offered = options(annotation)
+    if not offered or not isinstance(value, str | int | float) or isinstance(value, bool) or value in offered:
         return value  # pyright: ignore[reportUnknownVariableType] - it is what the client sent
     wanted = str(value)
-    meant = next((option for option in options if str(option).lower() == wanted.lower()), None)
-    if meant is None and RATIO_NAMES.get(wanted.lower()) in options:
+    meant = next((option for option in offered if str(option).lower() == wanted.lower()), None)
+    if meant is None and RATIO_NAMES.get(wanted.lower()) in offered:
         meant = RATIO_NAMES[wanted.lower()]
     if meant is None:
         return value
@@ -83,7 +83,8 @@ def _mend_value(name: str, value: Any, annotation: Any, warnings: list[str]) -> 
     return meant
 
 
-def _options(annotation: Any) -> tuple[Any, ...]:
+def options(annotation: Any) -> tuple[Any, ...]:
+    """The values that a field offers, where it offers few."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     for part in get_args(annotation):  # Literal[…] | None

@@ -78,10 +78,10 @@ class EmbeddingRequest(BaseModel):
             return [cast("list[int]", self.input)]
         return cast("list[str]", self.input)
 
-    def ceiling(self) -> Credits:
-        """What the call can cost at the most: a token is at least one byte."""
+    def ceiling(self, rate: Credits) -> Credits:
+        """What the call can cost at the most, at so many credits a million: a token is at least one byte."""
         sizes = (len(one.encode()) if isinstance(one, str) else len(one) for one in self.texts())
-        return per_million(self.rates["input"], sum(size + PER_INPUT for size in sizes))
+        return per_million(rate, sum(size + PER_INPUT for size in sizes))
 
     def body(self) -> dict[str, JsonValue]:
         """OpenRouter's body."""

@@ -64,8 +64,8 @@ class ChatRequest(BaseModel):
         """Tokens that the answer may have; `most` is the operator's bound."""
         return min(self.max_completion_tokens or self.max_tokens or most, most)
 
-    def ceiling(self, most: int) -> Credits:
-        """What the call can cost at the most: a byte of text is at least one token's worth."""
+    def ceiling(self, most: int, rates: Rates | None = None) -> Credits:
+        """What the call can cost at the most, at these rates: a byte of text is at least one token's worth."""
         size = ALWAYS + len(orjson.dumps([self.extra("tools"), self.extra("response_format")]))
         for message in self.messages:
             size += PER_MESSAGE
@@ -77,7 +77,7 @@ class ChatRequest(BaseModel):
                 size += PER_IMAGE if part.get("type") == "image_url" else len(orjson.dumps(part))
             size += len(orjson.dumps({name: value for name, value in sent.items() if name != "content"}))
         size += PER_SEARCH if self.web_search else 0
-        return cost(self.rates, size, self.bound(most))
+        return cost(rates or self.rates, size, self.bound(most))
 
     def call(self, model: str, most: int) -> Chat:
         """OpenRouter's body. The answer's length is always bounded, or its own default would be reserved."""

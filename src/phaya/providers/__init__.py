@@ -2,6 +2,7 @@
 
 ProviderError
 ├── Rejected     the provider said no: refund, trying again changes nothing
+│   └── OutOfOrder  the provider carries out no such call at the moment: another model may do
 ├── Unavailable  nobody was reached, nothing was bought: try again later
 └── Unknown      what happened cannot be told: never submit again, look, and tell the operator
 """
@@ -35,12 +36,23 @@ class Rejected(ProviderError):
         self.code = code
 
 
-class Unavailable(ProviderError):
-    """Nobody was reached, or the provider surely did nothing. Try again after `retry_after` seconds."""
+class OutOfOrder(Rejected):
+    """The provider said that it carries out no such call at the moment: the model is paused, gone or switched off.
 
-    def __init__(self, message: str, detail: str = "", retry_after: float = 10.0) -> None:
+    Surely nothing was created, and it is not the user's fault.
+    """
+
+
+class Unavailable(ProviderError):
+    """Nobody was reached, or the provider surely did nothing. Try again after `retry_after` seconds.
+
+    `crowded`: the provider works, but we ask too often.
+    """
+
+    def __init__(self, message: str, detail: str = "", retry_after: float = 10.0, *, crowded: bool = False) -> None:
         super().__init__(message, detail)
         self.retry_after = retry_after
+        self.crowded = crowded
 
 
 class Unknown(ProviderError):

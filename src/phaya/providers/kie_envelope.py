@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from phaya.calls import Refused
-from phaya.providers import NotThere, Rejected, Unavailable, Unknown
+from phaya.providers import NotThere, OutOfOrder, Rejected, Unavailable, Unknown
 from phaya.providers.kie_records import load, words
-from phaya.providers.refusals import explain, lacks_credit
+from phaya.providers.refusals import CONTENT, NO_SUCH_MODEL, PAUSED, explain, lacks_credit
 from phaya.providers.transport import start_of
 
 LONGEST_TICKET = 128
@@ -111,6 +111,9 @@ def ticket_in(answer: Answer) -> str:
     if not refused:
         raise Unknown(UNSURE, answer.described)
     reason, code = explain(answer.text)
+    # 505 is a feature that KIE has switched off, whatever the text says.
+    if reason in (PAUSED, NO_SUCH_MODEL) or (answer.code == 505 and code != CONTENT):
+        raise OutOfOrder(reason, answer.described, code)
     raise Rejected(reason, answer.described, code)
 
 
@@ -146,6 +149,7 @@ def record_in(answer: Answer) -> Mapping[str, JsonValue] | Refused:
 def _raise_if_unavailable(answer: Answer, crowded: float) -> None:
     """Raises Unavailable for answers about the key, the account or the moment, not about the request."""
     pause: float | None
+    busy = False
     match 429 if answer.status == 429 else answer.code or answer.status:
         case 401 | 402 | 403:
             pause = OPERATOR_PAUSE
@@ -154,9 +158,9 @@ def _raise_if_unavailable(answer: Answer, crowded: float) -> None:
         case 455:
             pause = MAINTENANCE_PAUSE
         case 405 | 429 | 430:
-            pause = answer.pause or crowded
+            pause, busy = answer.pause or crowded, True
         case _ if lacks_credit(answer.text):
             pause = OPERATOR_PAUSE
         case _:
             return
-    raise Unavailable(BUSY, answer.described, pause)
+    raise Unavailable(BUSY, answer.described, pause, crowded=busy)

@@ -69,7 +69,7 @@ class ChatUnavailable(Unavailable):
     """OpenRouter, or everyone behind it, did not answer. `status` is what a client should be told."""
 
     def __init__(self, message: str, detail: str, retry_after: float, status: int) -> None:
-        super().__init__(message, detail, retry_after)
+        super().__init__(message, detail, retry_after, crowded=status == 429)
         self.status = status
         self.type = "rate_limit_error" if status == 429 else _SERVER_ERROR
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from phaya.calls import Call, Chat, Download, GeminiSpeech, LocalCall, RemoteCall, Subtitle, Transcribe
+from phaya.calls import Call, Chat, Download, GeminiSpeech, KieTask, LocalCall, RemoteCall, Subtitle, Transcribe
 from phaya.errors import Closed
 from phaya.providers import Foreseeing, Local, Remote
 from phaya.providers.kie_routes import KieRoutes
@@ -70,6 +70,21 @@ class Roster:
                 return DOWNLOAD
             case _:
                 return RENDER
+
+
+def circuits(call: Call) -> tuple[str, ...]:
+    """What fails together with the call: its provider, and there its model. Local work has no circuit."""
+    match call:
+        case Chat():
+            return ("openrouter",)
+        case KieTask():
+            return "kie", f"kie {call.model}"
+        case GeminiSpeech():
+            return ("gemini",)
+        case _ if isinstance(call, LocalCall):
+            return ()
+        case _:
+            return "kie", call.kind.replace("-", " ")
 
 
 def fingerprint(provider_key: str) -> str:

@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from phaya import keys, ledger
-from phaya.catalog import CATALOG
 from phaya.catalog.embedding import EmbeddingRequest
 from phaya.catalog.language import ChatRequest
+from phaya.system import System
+from phaya.tariff import Tariff
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Requesting
 from phaya.web.openapi import body_schema, plain_docs
@@ -91,12 +92,25 @@ def routes() -> APIRouter:
     @router.get("/services", tags=["Catalogue"], operation_id="services")
     async def services(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
         """Every service with its fields, prices and an example; no key needed."""
-        return Json({"success": True, "currency": phaya.settings.currency, "services": listing(phaya.public_url)})
+        return Json({"success": True, "currency": phaya.settings.currency, "services": await on_sale(phaya)})
 
     return router
 
 
-def listing(public_url: str) -> list[dict[str, object]]:
+async def on_sale(phaya: System) -> list[dict[str, object]]:
+    """The catalog as data, with what cannot be had right now, and why."""
+    closures = await phaya.offers.closures()
+    found = listing(phaya.public_url, phaya.tariff)
+    for service in found:
+        closed = closures.get(str(service["service"]))
+        service["available"] = closed is None
+        if closed is not None:
+            service["reason"] = closed.message
+            service["substitute"] = phaya.tariff.terms[str(service["service"])].substitute
+    return found
+
+
+def listing(public_url: str, tariff: Tariff) -> list[dict[str, object]]:
     """The catalog as data."""
     base = f"{public_url}/api/v1"
     found: list[dict[str, object]] = [
@@ -111,13 +125,13 @@ def listing(public_url: str) -> list[dict[str, object]]:
             "cancel": f"{base}/{service.home()}/cancel/{{job_id}}",
             "words": list(dict.fromkeys(service.words.value)),
             "result_fields": list(service.answer.fields),
-            "prices": dict(service.rates),
+            "prices": dict(tariff.rates(service.path)),
             "usual_seconds": service.seconds,
             "deadline_seconds": int(service.minutes * 60),
             "schema": body_schema(service),
             "example": service.example,
         }
-        for service in CATALOG
+        for service in tariff.services.values()
     ]
     found.append(
         {
@@ -126,7 +140,7 @@ def listing(public_url: str) -> list[dict[str, object]]:
             "summary": "A conversation with a language model, with tools, pictures and structured answers",
             "makes": "text",
             "create": f"{base}/{ChatRequest.path}/chat/completions",
-            "prices": {f"a million {name} tokens": rate for name, rate in ChatRequest.rates.items()},
+            "prices": {f"a million {name} tokens": rate for name, rate in tariff.rates(ChatRequest.path).items()},
             "schema": body_schema(ChatRequest),
             "example": ChatRequest.example,
         }
@@ -138,7 +152,7 @@ def listing(public_url: str) -> list[dict[str, object]]:
             "summary": "Texts as vectors, for search and comparison",
             "makes": "vectors",
             "create": f"{base}/{EmbeddingRequest.path}/create",
-            "prices": {"a million input tokens": EmbeddingRequest.rates["input"]},
+            "prices": {"a million input tokens": tariff.rates(EmbeddingRequest.path)["input"]},
             "schema": body_schema(EmbeddingRequest),
             "example": EmbeddingRequest.example,
         }

@@ -40,15 +40,15 @@ def routes() -> APIRouter:
         return Json(await _flat(phaya, talk, await talk.answered()))
 
     @router.get("/phaya-gpt/models", tags=["Phaya-GPT"], operation_id="chat_models")
-    async def models() -> Json:  # pyright: ignore[reportUnusedFunction]
+    async def models(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
         """The models that chat."""
-        model = {"id": ChatRequest.path, "name": ChatRequest.model_name, "prices": prices(), "default": True}
+        model = {"id": ChatRequest.path, "name": ChatRequest.model_name, "prices": prices(phaya), "default": True}
         return Json({"success": True, "models": [model], "data": [model]})
 
     @router.get("/phaya-gpt/pricing", tags=["Phaya-GPT"], operation_id="chat_pricing")
     async def pricing(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
         """What a million tokens cost, of the prompt and of the answer."""
-        return Json(_pricing(phaya, ChatRequest.model_name, prices()))
+        return Json(_pricing(phaya, ChatRequest.model_name, prices(phaya)))
 
     @router.post(
         "/embedding/create",
@@ -83,7 +83,9 @@ def routes() -> APIRouter:
     async def embedding_pricing(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
         """What a million tokens cost, and the models with their dimensions."""
         models = [{"id": name, "dimensions": most} for name, most in EmbeddingRequest.dimensions_of.items()]
-        return Json(_pricing(phaya, EmbeddingRequest.name, EmbeddingRequest.rates) | {"models": models})
+        return Json(
+            _pricing(phaya, EmbeddingRequest.name, phaya.tariff.rates(EmbeddingRequest.path)) | {"models": models}
+        )
 
     return router
 
@@ -91,9 +93,9 @@ def routes() -> APIRouter:
 EMBEDDED = ("success", "id", "object", "model", "data", "usage", "credits_used", "credits_balance", "warnings")
 
 
-def prices() -> dict[str, object]:
+def prices(phaya: System) -> dict[str, object]:
     """Credits for a million tokens of a chat."""
-    return dict(ChatRequest.rates)
+    return dict(phaya.tariff.rates(ChatRequest.path))
 
 
 def _pricing(phaya: System, model: str, rates: object) -> dict[str, object]:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from phaya.errors import Fault, Invalid, NotFound, PhayaError
 from phaya.schema import accounts
 from phaya.settings import Settings
+from phaya.tariff import Tariff
 from phaya.web import account, characters, chat, generations, media, platforms, voices
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
@@ -25,7 +26,7 @@ from phaya.web.paths import Signpost
 log = structlog.get_logger()
 
 
-def install(app: FastAPI, settings: Settings) -> None:
+def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
     """Hangs every route, error shape and header into the app."""
     app.add_middleware(Signpost)
     app.add_middleware(QuotaHeaders)
@@ -37,8 +38,8 @@ def install(app: FastAPI, settings: Settings) -> None:
         expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Should-Retry", "X-Job-Id"],
         max_age=86400,
     )
-    parts = (generations, characters, voices, media, platforms, chat, account)
-    for router in (part.routes() for part in parts):
+    parts = (characters, voices, media, platforms, chat, account)
+    for router in (generations.routes(tariff), *(part.routes() for part in parts)):
         app.include_router(router, prefix="/api/v1")
     app.include_router(_health())
     install_openai(app)
@@ -66,10 +67,16 @@ def _health() -> APIRouter:
             await phaya.results.storage.ready()
         except Exception as error:  # noqa: BLE001 - whatever it is, the storage does not answer
             troubles["storage"] = type(error).__name__
+        resting = await phaya.breaker.resting()
+        providers = ["kie"] * (phaya.workflow.roster.kie is not None) + ["openrouter"] * (phaya.openrouter is not None)
+        providers += ["gemini"] * (phaya.workflow.roster.gemini is not None)
         body = {
             "status": "not ready" if troubles else "ready",
             "troubles": troubles,
             "sandbox": phaya.settings.sandbox,
+            # A resting provider is no trouble of this process: other services and all reading go on.
+            "providers": dict.fromkeys(providers, "ready")
+            | {name: f"resting until {phaya.written(rest.until)}: {rest.reason}" for name, rest in resting.items()},
         }
         return Json(body, 503 if troubles else 200)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, cast
 
 import orjson
@@ -11,13 +12,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 
 from phaya import jobs
-from phaya.catalog import CATALOG, SERVICES
 from phaya.catalog.acceptance import Accepted, accept
 from phaya.catalog.service import Generation
 from phaya.credits import NOTHING
 from phaya.errors import Fault, Invalid, NotFound, TooLarge
 from phaya.jobs import Job, State
 from phaya.system import System
+from phaya.tariff import Tariff, write_rates
+from phaya.ways import unpack_ways
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Polling, Requesting, system
 from phaya.web.openapi import create_docs, first_word, plain_docs, status_docs
@@ -52,24 +54,25 @@ def strictly(request: Request, phaya: System) -> bool:
     return phaya.settings.strict or "handling=strict" in preferences
 
 
-def routes() -> APIRouter:
-    """Create, estimate and callback of each service of the catalog; status, cancel and history of each home."""
+def routes(tariff: Tariff) -> APIRouter:
+    """Create, estimate and callback of each service on sale; status, cancel and history of each home."""
     router = APIRouter()
     homes: dict[str, list[type[Generation]]] = {}
-    for service in CATALOG:
-        _add_service(router, service)
+    for service in tariff.services.values():
+        _add_service(router, service, tariff)
         homes.setdefault(service.home(), []).append(service)
     for home, services in homes.items():
-        _add_home(router, home, services)
+        _add_home(router, home, services, tariff)
     return router
 
 
-def _add_service(router: APIRouter, service: type[Generation]) -> None:
+def _add_service(router: APIRouter, service: type[Generation], tariff: Tariff) -> None:
     async def create(request: Request, phaya: Phaya, caller: Requesting) -> Json:
         caller.need(service.path, "generate")
         return Json(await open_job(phaya, caller, service, await read_json(request), strict=strictly(request, phaya)))
 
     async def estimate(request: Request, phaya: Phaya, caller: Requesting) -> Json:
+        phaya.tariff.serve(service.path)
         body = await read_json(request)
         accepted = accept(service, body, strict=strictly(request, phaya))
         return Json(await quote(phaya, caller, accepted))
@@ -81,25 +84,26 @@ def _add_service(router: APIRouter, service: type[Generation]) -> None:
         return Json({"code": 200, "msg": "success"})
 
     name, tags = service.name(), [service.name()]
+    rates = tariff.rates(service.path)
     router.add_api_route(
         f"/{service.create_path()}", create, methods=["POST"], name=name, operation_id=f"create_{_word(service.path)}",
-        openapi_extra=create_docs(service), responses=plain_docs(), tags=list(tags),
+        openapi_extra=create_docs(service, rates), responses=plain_docs(), tags=list(tags),
     )  # fmt: skip
     router.add_api_route(
         f"/{service.path}/estimate", estimate, methods=["POST"], name=f"Price of {name}",
-        operation_id=f"estimate_{_word(service.path)}", openapi_extra=create_docs(service, estimate=True),
+        operation_id=f"estimate_{_word(service.path)}", openapi_extra=create_docs(service, rates, estimate=True),
         responses=plain_docs(), tags=list(tags),
     )  # fmt: skip
     router.add_api_route(f"/{service.path}/callback", callback, methods=["POST"], include_in_schema=False)
 
 
-def _add_home(router: APIRouter, home: str, services: list[type[Generation]]) -> None:
+def _add_home(router: APIRouter, home: str, services: list[type[Generation]], tariff: Tariff) -> None:
     """The routes by job: one set where a service is at home, shared where several are."""
     paths = tuple(service.path for service in services)
 
     def spoken(job: Job) -> type[Generation]:
         """In whose words a job is told here: its own at its home, elsewhere those of the place."""
-        return SERVICES[job.service] if job.service in paths else services[0]
+        return tariff.services[job.service] if job.service in paths else services[0]
 
     async def status(job_id: str, phaya: Phaya, caller: Polling) -> Json:
         job = await own_job(phaya, caller, job_id)
@@ -147,23 +151,28 @@ async def open_job(
     phaya: System, caller: Caller, service: type[Generation], body: Any, *, strict: bool
 ) -> Mapping[str, object]:
     """Validates, prices, checks inputs, charges and starts; or only prices where `dry_run` is asked for."""
+    phaya.tariff.serve(service.path)
     accepted = accept(service, body, strict=strict)
     dry = body.get("dry_run", False)
     if not isinstance(dry, bool):
         raise Invalid(Fault("dry_run", "must be true or false"))
     if dry:
         return await quote(phaya, caller, accepted)
+    await phaya.offers.check(accepted.request)
     request = await phaya.intake.take(accepted.request)
-    call = request.call()
+    rates = phaya.tariff.rates(service.path)
+    call, ways = await phaya.offers.ways(request)
     job = phaya.workflow.draft(
         caller.account_id,
         caller.key.id,
         service.path,
         request,
         call,
-        request.price(service.rates),
+        request.price(rates),
         service.minutes,
     )
+    kept_rates = None if service.cost is Generation.cost else write_rates(rates)
+    job = replace(job, ways=ways, rates=kept_rates)
     left = await phaya.workflow.open(job)
     return {
         "success": True,
@@ -187,7 +196,7 @@ async def quote(phaya: System, caller: Caller, accepted: Accepted[Generation]) -
     service, request = type(accepted.request), accepted.request
     if service.priced_by_length:
         request = await phaya.intake.take(request, keep=False)
-    price = request.price(service.rates)
+    price = request.price(phaya.tariff.rates(service.path))
     most = "" if service.cost is Generation.cost else "at most "
     balance = await phaya.balance(caller.account_id)
     return {
@@ -206,7 +215,7 @@ async def quote(phaya: System, caller: Caller, accepted: Accepted[Generation]) -
 async def own_job(phaya: System, caller: Caller, job_id: str) -> Job:
     """The caller's job. Raises NotFound for unknown jobs and, in the same words, for those of others."""
     job = await phaya.database.read(jobs.find, job_id, caller.account_id)
-    if job is None or job.service not in SERVICES:
+    if job is None or job.service not in phaya.tariff.services:
         raise NotFound(f"There is no job {job_id[:64]}.")
     return job
 
@@ -240,9 +249,11 @@ def tell(phaya: System, job: Job, route: type[Generation]) -> Mapping[str, objec
         "processing_time_ms": (job.ended_at or phaya.clock.now()) - job.created_at,
         "sandbox": job.sandbox,
     }
-    if kept and job.state in (State.FAILED, State.CANCELLED):
+    if (ways := unpack_ways(job.ways)) and ways.current != job.service:
+        answer["made_by"] = ways.current
+    if kept and kept.links and job.state in (State.FAILED, State.CANCELLED):
         # It arrived after the refund; it is the user's, without a second charge.
-        told = list(kept.links) or [*SERVICES[job.service].answer.spell(kept).values()]
+        told = list(kept.links) or [*phaya.tariff.services[job.service].answer.spell(kept).values()]
         answer["late_result"] = cast("JsonValue", told)
     return answer
 
@@ -252,7 +263,7 @@ def _progress(phaya: System, job: Job) -> float:
     if job.progress or job.state is not State.PROCESSING:
         return job.progress / 1000
     age = (phaya.clock.now() - job.created_at) / 1000
-    return 0.95 * (1 - math.exp(-age / SERVICES[job.service].seconds))
+    return 0.95 * (1 - math.exp(-age / phaya.tariff.services[job.service].seconds))
 
 
 def _states(service: type[Generation], word: str | None) -> tuple[State, ...]:

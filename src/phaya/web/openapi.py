@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from phaya.catalog.language import ChatRequest
-from phaya.catalog.service import Generation
+from phaya.catalog.service import Generation, Rates
 
 Schema = dict[str, Any]
 
@@ -73,8 +73,8 @@ def _inlined(schema: Schema) -> Schema:
     return walk(schema)
 
 
-def create_docs(service: type[Generation], *, estimate: bool = False) -> Schema:
-    """The create (or estimate) route of a service."""
+def create_docs(service: type[Generation], rates: Rates | None = None, *, estimate: bool = False) -> Schema:
+    """The create (or estimate) route of a service; its own rates where no others are in force."""
     schema = _inlined(body_schema(service))
     schema["properties"]["dry_run"] = {
         "type": "boolean",
@@ -82,7 +82,7 @@ def create_docs(service: type[Generation], *, estimate: bool = False) -> Schema:
         "description": "Validate and price only; nothing is charged or started.",
     }
     done = _quote() if estimate else {"anyOf": [_created(service), _quote()]}
-    prices = ", ".join(f"{name} {amount}" for name, amount in service.rates.items())
+    prices = ", ".join(f"{name} {amount}" for name, amount in (rates or service.rates).items())
     return {
         "summary": ("Price of " if estimate else "") + service.name(),
         "description": f"{service.summary()}. Credits: {prices}.",

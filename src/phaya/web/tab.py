@@ -73,12 +73,13 @@ class Tab:
         return self._job
 
     async def hold(self, caller: Caller) -> None:
-        """Takes the ceiling. Raises NotEnoughCredits.
+        """Takes the ceiling. Raises NotEnoughCredits, or Closed while the service is off or its provider rests.
 
         The row carries no word of the request. It is claimed for as long as the call may last; if this process
         dies, the claim runs out and the worker returns the credits.
         """
         phaya = self._phaya
+        await phaya.offers.serve_chat(self._service)
         draft = phaya.workflow.draft(
             caller.account_id, caller.key.id, self._service, Wordless(), Chat({}), self._ceiling, self._minutes
         )
@@ -90,6 +91,10 @@ class Tab:
             next_at=phaya.clock.now() + int((self._minutes + 2) * MINUTE),
         )
         await phaya.workflow.open(self._job)
+
+    async def ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asks the provider, patiently while it is busy, and not at all while it rests. Raises ProviderErrors."""
+        return await self._phaya.offers.chatting(lambda: patiently(ask))
 
     async def settle(self, usage: Usage, generation: str | None, *, guessed: bool = False) -> Credits:
         """Closes the call at its exact cost, never above what was held."""

@@ -20,7 +20,7 @@ from phaya.providers.openrouter import Completion, OpenRouter, Stream, Usage
 from phaya.system import System
 from phaya.web.answers import dumps, openai_error
 from phaya.web.caller import Caller
-from phaya.web.tab import Tab, dry_run, patiently, quote, tokens
+from phaya.web.tab import Tab, dry_run, quote, tokens
 
 log = structlog.get_logger()
 
@@ -66,7 +66,9 @@ async def begin(phaya: System, caller: Caller, body: object, *, strict: bool) ->
     if strict and warnings:
         raise Invalid(*(Fault("body", warning, "strict") for warning in warnings))
     if dry:
-        return await quote(phaya, caller, asked.path, asked.ceiling(phaya.settings.chat_tokens), warnings)
+        phaya.tariff.serve(asked.path)
+        ceiling = asked.ceiling(phaya.settings.chat_tokens, phaya.tariff.rates(asked.path))
+        return await quote(phaya, caller, asked.path, ceiling, warnings)
     talk = Talk(phaya, phaya.chat_provider(), asked, warnings)
     await talk.tab.hold(caller)
     return talk
@@ -81,12 +83,13 @@ class Talk:
         self._call = asked.call(phaya.settings.chat_model, phaya.settings.chat_tokens)
         self.asked = asked
         self.warnings = warnings
+        rates = phaya.tariff.rates(asked.path)
         self.tab = Tab(
             phaya,
             asked.path,
             asked.minutes,
-            asked.ceiling(phaya.settings.chat_tokens),
-            lambda usage: cost(asked.rates, usage.prompt_tokens, usage.completion_tokens),
+            asked.ceiling(phaya.settings.chat_tokens, rates),
+            lambda usage: cost(rates, usage.prompt_tokens, usage.completion_tokens),
             "messages",
         )
 
@@ -98,7 +101,7 @@ class Talk:
     async def answered(self) -> Said:
         """The whole answer. Raises Invalid, Closed or BadAnswer, and then nothing was charged."""
         try:
-            done = await patiently(lambda: self._provider.complete(self._call.body))
+            done = await self.tab.ask(lambda: self._provider.complete(self._call.body))
         except BaseException as error:
             raise await self.tab.give_up(error) from error
         usage = done.usage or self._counted(_size(done))
@@ -109,7 +112,9 @@ class Talk:
         """The provider's events as they come; raises before the first token what went wrong until then."""
         stack = AsyncExitStack()
         try:
-            stream = await patiently(lambda: stack.enter_async_context(self._provider.stream(self._call.body, LONGEST)))
+            stream = await self.tab.ask(
+                lambda: stack.enter_async_context(self._provider.stream(self._call.body, LONGEST))
+            )
             events = stream.__aiter__()
             head: list[bytes] = []
             while len(head) < 5 and (event := await anext(events, None)) is not None:

@@ -21,7 +21,7 @@ from phaya.providers import Unknown
 from phaya.providers.openrouter import Usage
 from phaya.system import System
 from phaya.web.caller import Caller
-from phaya.web.tab import Tab, dry_run, patiently, quote
+from phaya.web.tab import Tab, dry_run, quote
 
 GARBLED = "The embedding provider's answer does not fit the request."
 
@@ -48,16 +48,22 @@ async def embed(phaya: System, caller: Caller, body: object, *, strict: bool) ->
     asked, warnings = read_embedding(body)
     if strict and warnings:
         raise Invalid(*(Fault("body", warning, "strict") for warning in warnings))
-    rate = asked.rates["input"]
+    rate = phaya.tariff.rates(asked.path)["input"]
     if dry:
-        return await quote(phaya, caller, asked.path, asked.ceiling(), warnings)
+        phaya.tariff.serve(asked.path)
+        return await quote(phaya, caller, asked.path, asked.ceiling(rate), warnings)
     provider = phaya.chat_provider()
     tab = Tab(
-        phaya, asked.path, asked.minutes, asked.ceiling(), lambda usage: per_million(rate, usage.prompt_tokens), "input"
+        phaya,
+        asked.path,
+        asked.minutes,
+        asked.ceiling(rate),
+        lambda usage: per_million(rate, usage.prompt_tokens),
+        "input",
     )
     await tab.hold(caller)
     try:
-        done = await patiently(lambda: provider.embed(asked.body()))
+        done = await tab.ask(lambda: provider.embed(asked.body()))
         data = in_order(done.body["data"], len(asked.texts()), asked.encoding_format)
     except BaseException as error:
         raise await tab.give_up(error) from error

@@ -8,9 +8,9 @@ markers do is told in `endings`. Tasks and results live in one folder and surviv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -47,7 +47,9 @@ class SandboxSettings:
     once. `webhook_key` signs callbacks. `creations` and `looks` are KIE's limits per key: so many in any so
     many seconds. `fetch` gets the bytes of an input's address, and decides which addresses are allowed; by
     default none is, and pictures are made without their stills. `connector` makes the connections of
-    callbacks, and may refuse where they lead. `cap` bounds the kept results, in bytes.
+    callbacks, and may refuse where they lead. `cap` bounds the kept results, in bytes. `paused` are models that
+    are answered as KIE answers for Sora since mid-2026; `played` are models without a row of their own, each with
+    the one that is played for it.
     """
 
     folder: Path
@@ -58,6 +60,8 @@ class SandboxSettings:
     fetch: Fetch = fetch_nothing
     connector: Callable[[], aiohttp.BaseConnector] = aiohttp.TCPConnector
     cap: int = 500_000_000
+    paused: Collection[str] = ()
+    played: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Sandbox(Starlette):
@@ -92,7 +96,7 @@ def create_sandbox(settings: SandboxSettings, clock: Clock | None = None) -> San
     desk = Desk(records, Rate(*settings.creations, clock), Rate(*settings.looks, clock))
     files = Files(settings.folder, tasks, settings.fetch, clock, settings.cap)
     doors = (
-        kie.Kie(tasks, desk, callbacks, clock),
+        kie.Kie(tasks, desk, callbacks, clock, settings.paused, settings.played),
         suno.Suno(tasks, desk, callbacks, clock),
         veo.Veo(tasks, desk, callbacks, clock),
         OpenRouter(records, Generations(records, clock), settings.pace),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -16,9 +16,19 @@ LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 LARGEST_INPUT = 100_000_000
 
 
-def hosted_sandbox(settings: Settings, folder: Path, origins: Collection[tuple[str, int]], clock: Clock) -> Sandbox:
-    """A sandbox in `folder`. Inputs come from public addresses, the allowed networks and `origins` (address
-    and port of the Phaya that it serves); callbacks also go to this machine, since that is where its users are."""
+def hosted_sandbox(
+    settings: Settings,
+    folder: Path,
+    origins: Collection[tuple[str, int]],
+    clock: Clock,
+    played: Mapping[str, str] | None = None,
+) -> Sandbox:
+    """A sandbox in `folder`.
+
+    Inputs come from public addresses, the allowed networks and `origins` (address and port of the Phaya that it
+    serves); callbacks also go to this machine, since that is where its users are. `played` are models that the
+    operator added, see SandboxSettings.
+    """
     inputs = Guard(networks=settings.allowed_networks, origins=origins)
     callbacks = Guard(networks=(*settings.allowed_networks, *LOOPBACK), origins=origins)
 
@@ -41,6 +51,8 @@ def hosted_sandbox(settings: Settings, folder: Path, origins: Collection[tuple[s
             webhook_key=settings.kie_webhook_key[0] if settings.kie_webhook_key else None,
             fetch=fetch,
             connector=callbacks.connector,
+            paused=settings.sandbox_paused,
+            played=played or {},
         ),
         clock,
     )

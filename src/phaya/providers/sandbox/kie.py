@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Literal, cast
@@ -33,7 +34,17 @@ NOTHING = Decimal(0)
 class Kie:
     """The doors of KIE's jobs API."""
 
-    def __init__(self, tasks: Tasks, desk: Desk, callbacks: Callbacks, clock: Clock) -> None:
+    def __init__(
+        self,
+        tasks: Tasks,
+        desk: Desk,
+        callbacks: Callbacks,
+        clock: Clock,
+        paused: Collection[str] = (),
+        played: Mapping[str, str] | None = None,
+    ) -> None:
+        self._paused = frozenset(paused)
+        self._played = played or {}
         self._tasks = tasks
         self._desk = desk
         self._callbacks = callbacks
@@ -51,7 +62,10 @@ class Kie:
     async def create(self, request: Request) -> Response:
         """`POST /api/v1/jobs/createTask`."""
         body = await json_body(request)
-        model = model_named(body.get("model"))
+        name = body.get("model")
+        if name in self._paused:
+            raise Refusal(500, "This interface is temporarily paused.")
+        model = model_named(self._played.get(str(name), name))
         given = body.get("input")
         if not isinstance(given, dict):
             raise Refusal(500, "This field is required")

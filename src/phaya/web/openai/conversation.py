@@ -10,6 +10,7 @@ from starlette.responses import Response
 from phaya.catalog.embedding import EmbeddingRequest, ModelNotFound
 from phaya.catalog.language import ChatRequest
 from phaya.catalog.service import Generation
+from phaya.tariff import Tariff
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Requesting
 from phaya.web.events import EventStream
@@ -83,14 +84,14 @@ def routes() -> APIRouter:
         )
 
     @router.get("/models", operation_id="openai_models")
-    async def models(caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
+    async def models(phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """Every name that a route of this door takes as `model`."""
-        return Json({"object": "list", "data": listing()})
+        return Json({"object": "list", "data": listing(phaya.tariff)})
 
     @router.get("/models/{model:path}", operation_id="openai_model")
-    async def model(model: str, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
+    async def model(model: str, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """One of them."""
-        for one in listing():
+        for one in listing(phaya.tariff):
             if one["id"] == model.lower():
                 return Json(one)
         raise ModelNotFound(f"model: {model[:80]!r} does not exist here; see /v1/models.")
@@ -103,13 +104,19 @@ def _model_of(body: object) -> str | None:
     return model if isinstance(model, str) else None
 
 
-def listing() -> list[dict[str, object]]:
+def listing(tariff: Tariff) -> list[dict[str, object]]:
     """The models, in OpenAI's shape with what they make and cost."""
-    found = [_entry(ChatRequest.path, "text", {f"million {name} tokens": r for name, r in ChatRequest.rates.items()})]
+    found = [
+        _entry(
+            ChatRequest.path,
+            "text",
+            {f"million {name} tokens": r for name, r in tariff.rates(ChatRequest.path).items()},
+        )
+    ]
     for name in EmbeddingRequest.dimensions_of:
-        found.append(_entry(name, "vectors", {"million input tokens": EmbeddingRequest.rates["input"]}))
+        found.append(_entry(name, "vectors", {"million input tokens": tariff.rates(EmbeddingRequest.path)["input"]}))
     kinds: list[type[Generation]] = [*names.offered("image"), *names.offered("video"), *names.offered("audio")]
-    return found + [_entry(service.path, service.answer.media, service.rates) for service in kinds]
+    return found + [_entry(service.path, service.answer.media, tariff.rates(service.path)) for service in kinds]
 
 
 def _entry(name: str, makes: str, prices: object) -> dict[str, object]:

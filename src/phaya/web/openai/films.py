@@ -60,7 +60,7 @@ def routes() -> APIRouter:
         order: Literal["asc", "desc"] = "desc",
     ) -> Json:
         """A page of films; `after` is the last id of the page before."""
-        paths = tuple(path for path, service in SERVICES.items() if service.answer.media == "video")
+        paths = tuple(path for path, service in phaya.tariff.services.items() if service.answer.media == "video")
         history = await phaya.database.read(jobs.history, caller.account_id, paths, REACH, ())
         found = [job for job in history if not _gone(job)]
         if order == "asc":
@@ -199,7 +199,7 @@ def _picture(asked: dict[str, Any]) -> str | None:
 
 async def _film(phaya: System, caller: Caller, video_id: str) -> Job:
     job = await own_job(phaya, caller, video_id)
-    if SERVICES[job.service].answer.media != "video" or _gone(job):
+    if phaya.tariff.services[job.service].answer.media != "video" or _gone(job):
         raise NotFound(f"There is no film {video_id[:64]}.")
     return job
 
@@ -210,7 +210,7 @@ def _gone(job: Job) -> bool:
 
 
 def _video(phaya: System, job: Job) -> dict[str, object]:
-    service = SERVICES[job.service]
+    service = phaya.tariff.services[job.service]
     told = tell(phaya, job, service)
     request = service.remembered(job.request)
     ratio = str(getattr(request, "aspect_ratio", "16:9"))

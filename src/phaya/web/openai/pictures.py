@@ -134,7 +134,7 @@ async def _ordered(
         message = f"This would cost {price} credits; nothing was charged."
         return quote | {"credits": price, "affordable": quote["credits_balance"] >= price, "message": message}
     if count > 1:
-        price = accept(service, fields, strict=strict).request.price(service.rates) * count
+        price = accept(service, fields, strict=strict).request.price(phaya.tariff.rates(service.path)) * count
         held = await phaya.balance(caller.account_id)
         if held < price:
             raise NotEnoughCredits(price, held)

@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 
-from phaya.catalog import SERVICES
 from phaya.catalog.service import Generation
 from phaya.errors import PhayaError
 from phaya.jobs import Job, State
@@ -61,7 +60,7 @@ async def finished(phaya: System, caller: Caller, job_id: str) -> Job:
             kind = Refused if job.error_code == "content_rejected" else JobFailed
             raise kind(f"{job.error or 'The job was cancelled.'} Its credits were returned (job {job.id}).")
         if loop.time() >= end:
-            where = f"{phaya.public_url}/api/v1/{SERVICES[job.service].home()}/status/{job.id}"
+            where = f"{phaya.public_url}/api/v1/{phaya.tariff.services[job.service].home()}/status/{job.id}"
             raise StillWorking(
                 f"Job {job.id} is still being worked on; it was charged and goes on. Its result will be at {where}."
             )
