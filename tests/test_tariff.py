@@ -434,10 +434,10 @@ MISTAKES = [
     (FLUX + 'colour = "red"', "model.my-flux.colour: is no key that Phaya knows"),
     (FLUX + "example = { prompt = 3 }", "model.my-flux.example.prompt: must be a text"),
     (FLUX + "fields.prompt = { kind = 'text' }", "fields.prompt: is a name that is taken already"),
-    (FLUX + "fields.size = { kind = 'colour' }", "fields.size.kind: must be one of prompt, text"),
-    (FLUX + "fields.size = { kind = 'choice' }", "fields.size.options: must list what may be chosen"),
-    (FLUX + "fields.size = { kind = 'number', max = 3, default = 9 }", "fields.size.default: "),
-    (FLUX + "fields.size = { kind = 'number', most = 3 }", "fields.size.most: is no key that Phaya knows"),
+    (FLUX + "fields.grain = { kind = 'colour' }", "fields.grain.kind: must be one of prompt, text"),
+    (FLUX + "fields.grain = { kind = 'choice' }", "fields.grain.options: must list what may be chosen"),
+    (FLUX + "fields.grain = { kind = 'number', max = 3, default = 9 }", "fields.grain.default: "),
+    (FLUX + "fields.grain = { kind = 'number', most = 3 }", "fields.grain.most: is no key that Phaya knows"),
     ('[model.x]\nbase = "text-to-music"\nmodel = "x"', "model.x.base: must be a service of KIE's jobs API"),
     ('[model.x]\nmodel = "x"', "model.x.makes: must be one of image, video, audio"),
     (BLANK, "model.film.rates: must have a price for each of: job"),
@@ -471,7 +471,7 @@ def test_the_example_of_the_documents_is_a_good_file(tmp_path: Path) -> None:
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(BadTariff, match="cannot be read"):
         tariff_of(settings(tmp_path, PHAYA_CONFIG=tmp_path / "none.toml"))
-    assert tariff_of(settings(tmp_path)).paths == (*SERVICES, "phaya-gpt")
+    assert tariff_of(settings(tmp_path)).paths == (*SERVICES, "phaya-gpt", "embedding")
 
 
 async def test_a_mistake_stops_the_start(tmp_path: Path) -> None:
