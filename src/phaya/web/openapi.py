@@ -48,6 +48,21 @@ def plain_docs() -> dict[int | str, dict[str, Any]]:
     }
 
 
+def openai_docs() -> dict[int | str, dict[str, Any]]:
+    """The refusals of the OpenAI-style routes, in OpenAI's envelope."""
+    more = {
+        409: "It cannot be done in this state.",
+        502: "The model failed.",
+        504: "It took too long; the job goes on.",
+    }
+    inner = _object({"message": TEXT, "type": TEXT, "code": MAYBE_TEXT, "param": MAYBE_TEXT})
+    schema = _object({"error": inner, "message": TEXT})
+    return {
+        status: {"description": text, "content": {"application/json": {"schema": schema}}}
+        for status, text in (REFUSALS | more).items()
+    }
+
+
 def body_schema(model: type[BaseModel]) -> Schema:
     """A request's JSON schema. Unknown fields are taken with a warning, so none are forbidden."""
     schema = model.model_json_schema()

@@ -9,13 +9,14 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from phaya.web.openai import conversation, films, pictures, responses, sounds
+from phaya.web.openapi import openai_docs
 
 TAG = "OpenAI"
 
 
 def routes() -> APIRouter:
     """All of OpenAI's routes that are offered."""
-    router = APIRouter(tags=[TAG])
+    router = APIRouter(tags=[TAG], responses=openai_docs())
     for part in (conversation, responses, pictures, sounds, films):
         router.include_router(part.routes())
     return router
