@@ -23,7 +23,8 @@ async def test_nothing_that_fits_the_api_or_not_quite_breaks_it(tmp_path: Path) 
         schemathesis = Path(sys.executable).with_name("schemathesis")
         process = await asyncio.create_subprocess_exec(
             schemathesis, "run", f"{phaya.url}/openapi.json", "-H", f"Authorization: Bearer {key}", "--checks", CHECKS,
-            "--max-examples", "3", "--seed", "1", "--no-color", "--phases", "examples,coverage", "--include-path-regex", "^/api/v1/",
+            "--max-examples", "3", "--seed", "1", "--no-color", "--phases", "examples,coverage",
+            "--include-path-regex", "^/api/v1/",
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=tmp_path,
         )  # fmt: skip
         printed, _ = await asyncio.wait_for(process.communicate(), 360)
