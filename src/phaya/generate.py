@@ -176,8 +176,7 @@ async def _generate(
         if out is not None:
             size = await client.download(status["result_url"], out)
             errors.print(f"{out}: {size} bytes, {answer['credits_used']} credits")
-        facts = ", ".join(str(status[name]) for name in service.answer.fields)  # what is no file, such as an id
-        say(status, as_json, str(out or status["result_url"]) if status["result_url"] else facts)
+        say(status, as_json, str(out or status["result_url"]))
         return None
 
 
