@@ -225,3 +225,39 @@ async def test_a_chat_provider_that_fails_is_rested_and_nothing_is_held(tmp_path
         assert int(rested.headers["Retry-After"]) >= 1
         assert (await phaya.ask("GET", "/readyz")).json["providers"]["openrouter"].startswith("resting until")
         assert await phaya.balance(key) == 50
+
+
+async def test_a_gemini_that_always_fails_is_rested_and_the_next_reading_is_refused_unpaid(tmp_path: Path) -> None:
+    (tmp_path / "phaya.toml").write_text("[breaker]\nfailures = 2\n")
+    async with running(tmp_path) as phaya:
+        key = await phaya.new_key("50")
+        for number in range(2):
+            created = await phaya.create(SERVICES["text-to-speech"], key, prompt=f"Hello {number} [fail]")
+            assert (await phaya.finish("text-to-speech", created["job_id"], key))["state"] == "failed"
+
+        rested = await phaya.post("text-to-speech/generate", {"prompt": "Hello"}, key=key)
+
+        assert (rested.status, await phaya.balance(key)) == (503, 50)
+        assert (await phaya.ask("GET", "/readyz")).json["providers"]["gemini"].startswith("resting until")
+
+
+async def test_a_text_that_cannot_be_read_rests_nobody(tmp_path: Path) -> None:
+    (tmp_path / "phaya.toml").write_text("[breaker]\nfailures = 1\n")
+    async with running(tmp_path) as phaya:
+        created = await phaya.create(SERVICES["text-to-speech"], prompt="Hello [reject]")
+        assert (await phaya.finish("text-to-speech", created["job_id"]))["state"] == "failed"
+
+        assert (await phaya.ask("GET", "/readyz")).json["providers"]["gemini"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("paused", "path"), [("veo", "veo31-video"), ("veo3_fast", "veo31-video"), ("suno", "text-to-music")]
+)
+async def test_the_sandbox_plays_a_pause_on_the_dedicated_routes_too(tmp_path: Path, paused: str, path: str) -> None:
+    async with running(tmp_path, PHAYA_SANDBOX_PAUSED=paused) as phaya:
+        key = await phaya.new_key("50")
+        created = await phaya.create(SERVICES[path], key)
+
+        ended = await phaya.finish(path, created["job_id"], key)
+
+        assert (ended["error"], await phaya.balance(key)) == ("The provider has paused this model.", 50)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from phaya.clock import DAY, MINUTE, SECOND
 from phaya.credits import NOTHING
 from phaya.jobs import Job, Lost, State, Step
 from phaya.limits import Limits
-from phaya.providers import NotThere, OutOfOrder, Rejected, Remote, Report, Unavailable, Unknown
+from phaya.providers import Exhausted, NotThere, OutOfOrder, Rejected, Remote, Report, Unavailable, Unknown
 from phaya.providers.roster import circuits, fingerprint
 from phaya.results import Results, Unkept
 from phaya.ways import Ways, pack_ways, unpack_ways
@@ -128,12 +128,11 @@ class Moves:
         try:
             ticket = await provider.submit(call, key, self.workflow.callback_url(job))
         except OutOfOrder as error:
-            await self._breaker.succeeded(names[0])
-            await self._breaker.failed(names[-1], error.message, limit=self._patience.refusals)
+            await self._blame(names, error)
             log.warning("provider.out_of_order", provider=provider.name, job=job.id, detail=error.detail)
             return await self._turn(job, refused=error)
         except Rejected as error:
-            await self._breaker.succeeded(*names)
+            await self._blame(names, error)
             return await self._fail(job, error.message, error.code, trouble=error.detail)
         except Unavailable as error:
             if not error.crowded:
@@ -161,6 +160,19 @@ class Moves:
             await self.database.write(jobs.poke, job.id, ticket, now)
             raise
         return None
+
+    async def _blame(self, names: Sequence[str], error: Rejected) -> None:
+        """Counts a refusal against whose fault it is: the model's, the provider's, or the request's own."""
+        match error:
+            case OutOfOrder():
+                await self._breaker.succeeded(*names[:-1])
+                for name in names[-1:]:
+                    await self._breaker.failed(name, error.message, limit=self._patience.refusals)
+            case Exhausted():
+                for name in names[:1]:
+                    await self._breaker.failed(name, error.message, limit=self._patience.failures)
+            case _:
+                await self._breaker.succeeded(*names)
 
     async def _turn(self, job: Job, *, wait: float = 0, refused: OutOfOrder | None = None) -> None:
         """Surely nothing was created: the next way that is not resting is taken, where the job has one.
@@ -292,7 +304,7 @@ class Moves:
                 job, partial(self.results.make, job, call, self.workflow.roster.local(call))
             )
         except Rejected as error:
-            await self._breaker.succeeded(*names)
+            await self._blame(names, error)
             return await self._fail(job, error.message, error.code, trouble=error.detail)
         except (Unavailable, Unkept) as error:
             if isinstance(error, Unkept) and error.hopeless:

@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     sandbox_paused: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         alias="PHAYA_SANDBOX_PAUSED",
-        description="KIE models that the sandbox plays as paused, comma-separated.",
+        description="KIE models that the sandbox plays as paused, comma-separated; `suno` and `veo` are whole routes.",
     )
     log_level: str = Field(default="info", alias="PHAYA_LOG_LEVEL", description="debug, info, warning or error.")
 

@@ -2,7 +2,8 @@
 
 ProviderError
 ├── Rejected     the provider said no: refund, trying again changes nothing
-│   └── OutOfOrder  the provider carries out no such call at the moment: another model may do
+│   ├── OutOfOrder  the provider carries out no such call at the moment: another model may do
+│   └── Exhausted   it was asked again and again and always failed: refund, and let it rest
 ├── Unavailable  nobody was reached, nothing was bought: try again later
 └── Unknown      what happened cannot be told: never submit again, look, and tell the operator
 """
@@ -41,6 +42,10 @@ class OutOfOrder(Rejected):
 
     Surely nothing was created, and it is not the user's fault.
     """
+
+
+class Exhausted(Rejected):
+    """The adapter asked again and again, and the provider failed each time. Its fault, and nobody else's."""
 
 
 class Unavailable(ProviderError):

@@ -19,7 +19,7 @@ import structlog
 from pydantic import JsonValue
 
 from phaya.calls import GeminiSpeech, LocalCall, Passage
-from phaya.providers import Made, Rejected, Report
+from phaya.providers import Exhausted, Made, Rejected, Report
 from phaya.providers.gemini_wire import Again, Family, Spoken, family_of, read_answer, refusal, speech_body
 from phaya.providers.pcm import SAMPLE_BYTES
 from phaya.providers.refusals import NOT_MADE, TRY_LATER
@@ -68,7 +68,7 @@ class Gemini:
         self._dice = random.Random()  # noqa: S311 - it only spreads moments
 
     async def run(self, call: LocalCall, inputs: Mapping[str, Path], folder: Path, report: Report) -> Made:
-        """Reads all passages into one WAV file in `folder`. Raises Rejected.
+        """Reads all passages into one WAV file in `folder`. Raises Rejected, and Exhausted where Gemini fails.
 
         The facts are the tokens that the file took (`prompt_tokens`, `audio_tokens`), those of attempts that gave
         nothing (`wasted_tokens`), which the user does not pay, and the model.
@@ -145,7 +145,7 @@ class Gemini:
                 content = await whole_body(response, LONGEST_ANSWER, self._key)
                 status, pause = response.status, asked_pause(response.headers)
         except BROKEN as error:
-            raise Again(fault(error)) from error
+            raise Again(fault(error), rejected=Exhausted(TRY_LATER, fault(error))) from error
         start = start_of(content[:4096])
         try:
             answer: JsonValue = orjson.loads(content)
@@ -157,5 +157,6 @@ class Gemini:
                 log.error("gemini.refused", detail=meant.detail)
             raise meant
         if answer is None:
-            raise Again(f"the answer is no JSON: {start}")
+            detail = f"the answer is no JSON: {start}"
+            raise Again(detail, rejected=Exhausted(TRY_LATER, detail))
         return read_answer(answer, passage)

@@ -17,7 +17,7 @@ from typing import Literal, cast
 from pydantic import JsonValue
 
 from phaya.calls import GeminiSpeech, Passage
-from phaya.providers import Rejected
+from phaya.providers import Exhausted, OutOfOrder, Rejected
 from phaya.providers.pcm import NotSound, Sound, joined, read_sound
 from phaya.providers.refusals import AGAINST_POLICY, CONTENT, NO_SUCH_MODEL, TRY_LATER, explain
 
@@ -154,9 +154,9 @@ def refusal(status: int, answer: JsonValue, start: str, pause: float | None) -> 
     if status in (401, 403) or any(one.get("reason") == "API_KEY_INVALID" for one in details):
         return ours
     if status == 404:
-        return Rejected(NO_SUCH_MODEL, detail)
+        return OutOfOrder(NO_SUCH_MODEL, detail)
     if status in (408, 499) or status >= 500:
-        return Again(detail, pause=pause, hint=status == 500, rejected=ours)
+        return Again(detail, pause=pause, hint=status == 500, rejected=Exhausted(TRY_LATER, detail))
     if status == 400 and word != "FAILED_PRECONDITION":
         if _LANGUAGE.search(message):
             return Again(detail, hint=True, rejected=ours)

@@ -93,10 +93,10 @@ def create_sandbox(settings: SandboxSettings, clock: Clock | None = None) -> San
         clock=clock,
         connector=settings.connector,
     )
-    desk = Desk(records, Rate(*settings.creations, clock), Rate(*settings.looks, clock))
+    desk = Desk(records, Rate(*settings.creations, clock), Rate(*settings.looks, clock), settings.paused)
     files = Files(settings.folder, tasks, settings.fetch, clock, settings.cap)
     doors = (
-        kie.Kie(tasks, desk, callbacks, clock, settings.paused, settings.played),
+        kie.Kie(tasks, desk, callbacks, clock, settings.played),
         suno.Suno(tasks, desk, callbacks, clock),
         veo.Veo(tasks, desk, callbacks, clock),
         OpenRouter(records, Generations(records, clock), settings.pace),

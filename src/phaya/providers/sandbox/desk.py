@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -23,10 +23,16 @@ NO_ACCESS = "You do not have access permissions"
 class Desk:
     """Stands before every KIE route and turns away what KIE would turn away."""
 
-    def __init__(self, records: Records, creations: Rate, looks: Rate) -> None:
+    def __init__(self, records: Records, creations: Rate, looks: Rate, paused: Collection[str] = ()) -> None:
         self._records = records
+        self._paused = frozenset(paused)
         self._creations = creations
         self._looks = looks
+
+    def offer(self, *names: str) -> None:
+        """Raises Refusal where a model, or the route that leads to it, is played as paused."""
+        if not self._paused.isdisjoint(names):
+            raise Refusal(500, "This interface is temporarily paused.")
 
     def open(self, door: Door) -> Door:
         """The door behind a check of the key; refusals become envelopes."""

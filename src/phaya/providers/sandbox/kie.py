@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Literal, cast
@@ -40,10 +40,8 @@ class Kie:
         desk: Desk,
         callbacks: Callbacks,
         clock: Clock,
-        paused: Collection[str] = (),
         played: Mapping[str, str] | None = None,
     ) -> None:
-        self._paused = frozenset(paused)
         self._played = played or {}
         self._tasks = tasks
         self._desk = desk
@@ -63,8 +61,7 @@ class Kie:
         """`POST /api/v1/jobs/createTask`."""
         body = await json_body(request)
         name = body.get("model")
-        if name in self._paused:
-            raise Refusal(500, "This interface is temporarily paused.")
+        self._desk.offer(str(name))
         model = model_named(self._played.get(str(name), name))
         given = body.get("input")
         if not isinstance(given, dict):

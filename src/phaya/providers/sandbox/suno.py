@@ -72,6 +72,7 @@ class Suno:
         """`POST /api/v1/generate`."""
         body = await json_body(request)
         asked = _checked(body)
+        self._desk.offer("suno", asked.text("model"))
         prompt = asked.text("prompt") or asked.text("style")
         ending = await self._desk.ending(prompt)
         task = await self._tasks.create(

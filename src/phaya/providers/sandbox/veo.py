@@ -68,6 +68,7 @@ class Veo:
         prompt = asked.text("prompt")
         ending = await self._desk.ending(prompt)
         model = asked.text("model")
+        self._desk.offer("veo", model)
         price = PRICE[model] + MORE[asked.text("resolution")]
         task = await self._tasks.create(
             "veo", model, prompt, body, origin(request), ending, FILM, price, [("end", 1.0)]
