@@ -2,9 +2,10 @@
 to do about it; the doors (native, OpenAI-style, command line) only choose how to print it.
 
     PhayaError
-    ├── Unauthorized 401   ├── NotFound 404     ├── TooLarge 413        ├── TooManyRequests 429
-    ├── NotEnoughCredits 402 ├── Conflict 409   ├── Invalid 422         └── Closed 503
-    └── Forbidden 403
+    ├── Unauthorized 401       ├── Conflict 409   ├── TooManyRequests 429
+    ├── NotEnoughCredits 402   ├── TooLarge 413   ├── Closed 503
+    ├── Forbidden 403          ├── Invalid 422    └── DatabaseDown 503
+    └── NotFound 404
 """
 
 from __future__ import annotations
@@ -114,6 +115,25 @@ class TooManyRequests(PhayaError):
     def retry_after(self) -> int | None:
         """Seconds until the window has room again."""
         return self._retry_after
+
+
+class DatabaseDown(PhayaError):
+    """The database does not answer. Where a request was being kept at that moment, its fate is not known here."""
+
+    status = 503
+    code = "database_unavailable"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(
+            message
+            or "The database does not answer at the moment. Try again with the same Idempotency-Key, or look at your "
+            "jobs first: what was accepted is there, and nothing else was charged."
+        )
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds that a restart usually takes."""
+        return 2
 
 
 class Closed(PhayaError):

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -36,6 +37,8 @@ accounts = Table(
     Column("email", String(254), nullable=False, unique=True),
     Column("balance", BigInteger, nullable=False, server_default="0"),
     Column("created_at", BigInteger, nullable=False),
+    Column("hook_turn", Integer, nullable=False, server_default="0"),  # how often its webhook secret was changed
+    Column("hook_turned_at", BigInteger),
     CheckConstraint("balance >= 0", name="balance_not_negative"),
 )
 
@@ -93,6 +96,8 @@ jobs = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("submitted_at", BigInteger),
     Column("ended_at", BigInteger),
+    Column("webhook_url", String(2048)),  # told of the end, besides the account's endpoints
+    Column("cancel_at", BigInteger),  # when the user wants it cancelled, if it has not ended by then
     Index("ix_jobs_account_id_created_at", "account_id", "created_at"),
     Index(
         "ix_jobs_due",
@@ -100,6 +105,12 @@ jobs = Table(
         "next_at",
         sqlite_where=text("next_at IS NOT NULL"),
         postgresql_where=text("next_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_ended",
+        "ended_at",
+        sqlite_where=text("results IS NOT NULL"),
+        postgresql_where=text("results IS NOT NULL"),
     ),
     CheckConstraint("returned >= 0 AND returned <= price", name="returned_within_price"),
 )
@@ -115,6 +126,78 @@ entries = Table(
     Column("amount", BigInteger, nullable=False),
     Column("note", Text, nullable=False, server_default=""),
     Column("created_at", BigInteger, nullable=False),
+    Column("actor", String(100)),  # which operator entered it by hand
     UniqueConstraint("job_id", "reason"),
     Index("ix_entries_account_id_id", "account_id", "id"),
+)
+
+idempotency = Table(  # paid requests that carried an Idempotency-Key, and what they were answered
+    "idempotency",
+    metadata,
+    Column("account_id", String(36), ForeignKey("accounts.id"), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("job_id", String(36), nullable=False),
+    Column("answer", LargeBinary),  # null while the call lasts
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_idempotency_created_at", "created_at"),
+)
+
+endpoints = Table(  # where an account wants to hear of its jobs
+    "endpoints",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("url", String(2048), nullable=False),
+    Column("events", Text, nullable=False, server_default=""),  # empty: all
+    Column("turn", Integer, nullable=False, server_default="0"),  # how often its secret was changed
+    Column("turned_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger),
+    Column("trouble", Text),
+)
+
+deliveries = Table(  # what is told to whom, written with the event itself
+    "deliveries",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
+    Column("endpoint_id", String(36)),  # null: the job's own webhook_url
+    Column("job_id", String(36)),
+    Column("event", String(32), nullable=False),
+    Column("url", String(2048), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("rev", Integer, nullable=False, server_default="0"),
+    Column("next_at", BigInteger),  # when it is due; a claim's lease; null = over
+    Column("status", Integer),  # the last HTTP status
+    Column("trouble", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Index("ix_deliveries_account_id_created_at", "account_id", "created_at"),
+    Index(
+        "ix_deliveries_due",
+        "next_at",
+        sqlite_where=text("next_at IS NOT NULL"),
+        postgresql_where=text("next_at IS NOT NULL"),
+    ),
+)
+
+circuits = Table(  # the breaker's, where several nodes share it; see breaker.py
+    "circuits",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("failed_at", BigInteger, nullable=False),
+    Column("rests", Integer, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("probe_until", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+marks = Table(  # what all nodes of a database must agree on
+    "marks",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
 )
