@@ -14,9 +14,10 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import structlog
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from phaya.errors import DatabaseDown
 from phaya.migrations import migrate
@@ -27,13 +28,16 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-TRIES = 7
 COLLISIONS = frozenset({"40001", "40P01"})
 """SQLSTATEs of transactions that PostgreSQL gave up in favour of others: nothing of them was kept."""
-PATIENCE = 10.0
+PERSISTENCE = 3.0
+"""Seconds in which a transaction that was undone, or found its connection dead, is tried again: a restart's length."""
+PATIENCE = 5.0
 """Seconds that a transaction waits for a free connection, and that a connection may take to be made."""
-STATEMENT = 60
-"""Seconds after which the server ends a statement, and a transaction whose node has gone silent."""
+STATEMENT = 30
+"""Seconds after which a statement is given up, here and by the server."""
+IDLE = 10
+"""Seconds after which the server ends a transaction whose node has gone silent: no lock outlasts a stopped node."""
 MIGRATING = 7_228_411_903
 """The advisory lock that one node at a time holds while it brings the tables forward: any number that is ours."""
 
@@ -46,7 +50,7 @@ class PostgreSQL:
 
         At most `connections` connections are open at a time for transactions, and half as many for reading.
         """
-        address = _address(url)
+        address = self._address = _address(url)
         self._writers = _engine(address, connections)
         readers = _engine(address, max(2, connections // 2), default_transaction_read_only="on")
         # Each read is one statement, or several that need no common moment: no BEGIN and ROLLBACK around them.
@@ -55,22 +59,18 @@ class PostgreSQL:
 
     async def open(self) -> Self:
         """Connects and brings the tables forward, one node at a time. Raises DatabaseDown."""
+        migrating = create_async_engine(self._address, poolclass=NullPool, connect_args={"timeout": PATIENCE})
         try:
-            async with self._writers.connect() as connection:
+            async with migrating.connect() as connection:
                 await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATING})
+                # A table that is in use is waited for shortly, so that no queue forms behind the migration.
+                await connection.execute(text("SET lock_timeout = '5s'"))
                 await connection.commit()
-                try:
-                    # A table that is in use is waited for shortly, so that no queue forms behind the migration.
-                    await connection.execute(text("SET lock_timeout = '5s'"))
-                    await connection.commit()
-                    await connection.run_sync(migrate)
-                finally:
-                    await connection.rollback()
-                    await connection.execute(text("SET lock_timeout = 0"))
-                    await connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATING})
-                    await connection.commit()
-        except (OSError, InterfaceError, OperationalError, NoneFree) as error:
+                await connection.run_sync(migrate)
+        except (OSError, DBAPIError) as error:
             raise DatabaseDown(f"PostgreSQL cannot be reached: {_cause(error)}") from error
+        finally:
+            await migrating.dispose()  # and with the connection goes the lock
         return self
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -79,39 +79,29 @@ class PostgreSQL:
         It is run again where PostgreSQL undid it for another's sake, or where its connection turned out to be dead
         before anything could be committed. Raises DatabaseDown; after that the transaction may have been kept or not.
         """
-        for attempt in range(1, TRIES + 1):
-            committing = False
-            try:
-                async with self._writers.connect() as connection:
-                    async with connection.begin() as transaction:
-                        result = await connection.run_sync(lambda c: work(c, *args, **kwargs))
-                        committing = True
-                        await transaction.commit()
-                    return result
-            except (DBAPIError, OSError, NoneFree) as error:
-                again = _collided(error) or (_is_down(error) and not committing)
-                if not again and not _is_down(error):
-                    raise
-                if not again or attempt == TRIES:
-                    log.error("database.down", detail=_cause(error), committing=committing)
-                    raise DatabaseDown() from error
-            await asyncio.sleep(self._dice.uniform(0.5, 1) * 0.02 * 2**attempt)
-        raise AssertionError("unreachable")
+        return await self._persist(self._writers, lambda connection: work(connection, *args, **kwargs), writing=True)
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `work` on a connection that cannot write. Raises DatabaseDown."""
-        for attempt in range(1, TRIES + 1):
+        return await self._persist(self._readers, lambda connection: work(connection, *args, **kwargs), writing=False)
+
+    async def _persist(self, pool: AsyncEngine, work: Callable[[Connection], T], *, writing: bool) -> T:
+        loop = asyncio.get_running_loop()
+        end, pause = loop.time() + PERSISTENCE, 0.02
+        while True:
+            attempt = _Attempt(writing)
             try:
-                async with self._readers.connect() as connection:
-                    return await connection.run_sync(lambda c: work(c, *args, **kwargs))
+                return await attempt.make(pool, work)
             except (DBAPIError, OSError, NoneFree) as error:
-                if not _is_down(error):
+                down = _is_down(error)
+                again = _state(error) in COLLISIONS or (down and not attempt.committing)
+                if not again and not down:
                     raise
-                if attempt == TRIES:
-                    log.error("database.down", detail=_cause(error))
+                if not again or loop.time() > end:
+                    log.error("database.down", detail=_cause(error), committing=attempt.committing)
                     raise DatabaseDown() from error
-            await asyncio.sleep(self._dice.uniform(0.5, 1) * 0.02 * 2**attempt)
-        raise AssertionError("unreachable")
+            await asyncio.sleep(self._dice.uniform(0.5, 1) * pause)
+            pause = min(pause * 2, 1.0)
 
     async def now(self) -> int:
         """The server's clock: milliseconds since 1970. Raises DatabaseDown."""
@@ -121,6 +111,26 @@ class PostgreSQL:
         """Lets go of every connection."""
         await self._writers.dispose()
         await self._readers.dispose()
+
+
+class _Attempt:
+    """One run of a transaction. `committing` is set once the server may have been told to keep it."""
+
+    def __init__(self, writing: bool) -> None:
+        self._writing = writing
+        self.committing = False
+
+    async def make(self, pool: AsyncEngine, work: Callable[[Connection], T]) -> T:
+        async with pool.connect() as connection:
+            try:
+                result = await connection.run_sync(work)
+                self.committing = self._writing
+                await connection.commit()
+            except (DBAPIError, OSError) as error:
+                if _is_down(error):
+                    await connection.invalidate()  # nobody would answer to a ROLLBACK
+                raise
+            return result
 
 
 def _address(url: str) -> URL:
@@ -143,10 +153,11 @@ def _engine(address: URL, connections: int, **server: str) -> AsyncEngine:
         pool_recycle=1800,
         connect_args={
             "timeout": PATIENCE,
+            "command_timeout": STATEMENT,
             "server_settings": {
                 "application_name": "phaya",
                 "statement_timeout": f"{STATEMENT}s",
-                "idle_in_transaction_session_timeout": f"{STATEMENT}s",
+                "idle_in_transaction_session_timeout": f"{IDLE}s",
                 **server,
             },
         },
@@ -160,10 +171,6 @@ def _now(connection: Connection) -> int:
 
 def _state(error: BaseException) -> str:
     return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
-
-
-def _collided(error: BaseException) -> bool:
-    return _state(error) in COLLISIONS
 
 
 def _is_down(error: BaseException) -> bool:
