@@ -103,11 +103,14 @@ class Cluster:
         if not self.embedded:
             folder = str(self.folder / "provider")
             self.sandbox = await self.spawn("sandbox", "--port", str(self.sandbox_port), PHAYA_DATA_DIR=folder)
+        self.key = await self.new_key("k@x.org", credits)
+
+    async def new_key(self, account: str, credits: int) -> str:
         code, printed = await self.phaya(
-            "keys", "create", "--account", "k@x.org", "--credits", str(credits), "--rate", "100000", "--json"
+            "keys", "create", "--account", account, "--credits", str(credits), "--rate", "100000", "--json"
         )
         assert code == 0, printed
-        self.key = orjson.loads(printed)["key"]
+        return orjson.loads(printed)["key"]
 
     async def serve(self, *arguments: str, **environment: str) -> Node:
         """A server. Each has a port of its own; links and callbacks lead to the first one's unless told otherwise."""

@@ -80,3 +80,21 @@ async def test_the_embedded_sandbox_survives_the_kill_with_its_tasks(tmp_path: P
     assert completed, "most tasks were accepted before the kill"
     assert all("[slow 4]" in run.accepted[job] for job in completed)
     assert credits["credits_balance"] == 100_000 - len(completed)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["sqlite", "postgresql"])
+async def test_a_restart_with_thirty_jobs_in_flight_submits_none_again(
+    tmp_path: Path, postgresql: Postgres, shared: bool
+) -> None:
+    async with cluster(tmp_path, postgresql.new_database() if shared else None) as run:
+        run.extra["PHAYA_DEADLINE_SCALE"] = "1"
+        node = await run.serve()
+        await asyncio.gather(*(run.create("[slow 5]") for _ in range(30)))
+        async with asyncio.timeout(60):
+            while len(await run.bought()) < 30:
+                await asyncio.sleep(0.1)
+
+        await run.kill(node)
+        await run.start(node)
+
+        assert {"completed": 30} == dict(await settled(run, "a restart"))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections import Counter
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,21 @@ async def test_the_jobs_of_a_node_that_dies_are_finished_by_the_others(tmp_path:
         code, printed = await run.phaya("check")
     assert code == 0, printed
     assert {"completed": 12} == {"completed": sum(statuses[job or ""]["state"] == "completed" for job in held)}
+
+
+async def test_parallel_creates_over_all_nodes_never_overdraw(tmp_path: Path, postgresql: Postgres) -> None:
+    async with cluster(tmp_path, postgresql.new_database()) as run:
+        for _ in range(3):
+            await run.serve(**({"PHAYA_PUBLIC_URL": run.nodes[0].url} if run.nodes else {}))
+        run.key = await run.new_key("poor@x.org", 10)
+
+        answers = await asyncio.gather(
+            *(run.ask("POST", "text-to-image/generate", {"prompt": f"{n} [lost]"}, run.nodes[n % 3]) for n in range(60))
+        )
+        _, left = await run.ask("GET", "user/credits", node=run.nodes[1])
+
+    assert {200: 10, 402: 50} == Counter(status for status, _ in answers)
+    assert left["credits_balance"] == 0
 
 
 async def test_a_node_that_is_cut_off_from_the_database_refuses_and_comes_back(

@@ -30,8 +30,10 @@ log = structlog.get_logger()
 
 COLLISIONS = frozenset({"40001", "40P01"})
 """SQLSTATEs of transactions that PostgreSQL gave up in favour of others: nothing of them was kept."""
+TRIES = 10
+"""How often such a transaction is run again."""
 PERSISTENCE = 3.0
-"""Seconds in which a transaction that was undone, or found its connection dead, is tried again: a restart's length."""
+"""About as long as a restart of the server takes."""
 PATIENCE = 5.0
 """Seconds that a transaction waits for a free connection, and that a connection may take to be made."""
 STATEMENT = 30
@@ -45,11 +47,13 @@ MIGRATING = 7_228_411_903
 class PostgreSQL:
     """A pool of connections that write, and one of connections that cannot."""
 
-    def __init__(self, url: str, *, connections: int = 16) -> None:
+    def __init__(self, url: str, *, connections: int = 16, persistence: float = PERSISTENCE) -> None:
         """`url` is `postgresql://user:password@host/database`; nothing is connected yet. Raises ValueError.
 
-        At most `connections` connections are open at a time for transactions, and half as many for reading.
+        At most `connections` connections are open at a time for transactions, and half as many for reading. A server
+        that does not answer is asked again for `persistence` seconds.
         """
+        self._persistence = persistence
         address = self._address = _address(url)
         self._writers = _engine(address, connections)
         readers = _engine(address, max(2, connections // 2), default_transaction_read_only="on")
@@ -87,17 +91,17 @@ class PostgreSQL:
 
     async def _persist(self, pool: AsyncEngine, work: Callable[[Connection], T], *, writing: bool) -> T:
         loop = asyncio.get_running_loop()
-        end, pause = loop.time() + PERSISTENCE, 0.02
+        end, pause, collisions = loop.time() + self._persistence, 0.02, 0
         while True:
             attempt = _Attempt(writing)
             try:
                 return await attempt.make(pool, work)
             except (DBAPIError, OSError, NoneFree) as error:
-                down = _is_down(error)
-                again = _state(error) in COLLISIONS or (down and not attempt.committing)
-                if not again and not down:
+                collided, down = _state(error) in COLLISIONS, _is_down(error)
+                collisions += collided
+                if not collided and not down:
                     raise
-                if not again or loop.time() > end:
+                if collisions > TRIES or (down and (attempt.committing or loop.time() > end)):
                     log.error("database.down", detail=_cause(error), committing=attempt.committing)
                     raise DatabaseDown() from error
             await asyncio.sleep(self._dice.uniform(0.5, 1) * pause)
