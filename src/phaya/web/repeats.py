@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Request
 from starlette.responses import Response
 
 from phaya import idempotency
+from phaya.errors import Fault, Invalid
 from phaya.idempotency import HEADER, Answer, Stamp, Taken, fingerprint
 from phaya.system import System
 from phaya.web.answers import dumps
@@ -42,14 +43,14 @@ def _repeatable(
         str | None,
         Header(
             alias=HEADER,
-            min_length=1,
-            max_length=255,
-            pattern=r"^[\x20-\x7e]+$",
+            json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
             description="Your name for this request. Sent again with the same key and body within 24 hours, it is "
             "answered as the first time and not charged again; another body is 409.",
         ),
     ] = None,
 ) -> Repeatable:
+    if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise Invalid(Fault(HEADER, "must have 1 to 255 printable ASCII characters", place="header"))
     return Repeatable(real_path(request.url.path), key)
 
 
