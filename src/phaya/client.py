@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,10 @@ import aiohttp
 import orjson
 
 ENDED = ("completed", "failed", "cancelled")
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before a request whose answer was lost is sent again."""
+LONGEST_PAUSE = 10.0
+"""Seconds that the server may ask to wait for; what is closed for longer is told at once."""
 
 
 class ApiError(Exception):
@@ -25,7 +30,11 @@ class ApiError(Exception):
 
 
 class Unreachable(Exception):
-    """No Phaya answers at the address."""
+    """No Phaya answers at the address. `sent`: the request may have arrived, and its answer was lost."""
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class Client:
@@ -55,8 +64,25 @@ class Client:
         return await self._ask("GET", path, None)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A POST below the base. Raises ApiError or Unreachable."""
-        return await self._ask("POST", path, body)
+        """A POST below the base, under a key of its own: one whose answer was lost is sent again, a few times, and
+        neither done nor charged twice. Raises ApiError or Unreachable.
+        """
+        key = str(uuid.uuid4())
+        lost = False
+        for pause in PAUSES:
+            try:
+                return await self._ask("POST", path, body, key)
+            except Unreachable as error:
+                if not (error.sent or lost):
+                    raise  # nobody is there: that is to be known now
+            except ApiError as error:
+                busy = error.status in (502, 503, 504) or error.code == "idempotency_in_progress"
+                if not busy or (error.retry_after or 0) > LONGEST_PAUSE:
+                    raise
+                pause = max(pause, error.retry_after or 0)
+            lost = True
+            await asyncio.sleep(pause)
+        return await self._ask("POST", path, body, key)
 
     async def follow(self, service: str, job_id: str, *, pause: float = 1.0) -> AsyncIterator[dict[str, Any]]:
         """The job's status, again and again until it has ended. A failed poll is tried again."""
@@ -87,17 +113,19 @@ class Client:
                     size += file.write(chunk)
         return size
 
-    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+    async def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None, key: str | None = None
+    ) -> dict[str, Any]:
         assert self._session is not None
         data = None if body is None else orjson.dumps(dict(body))
+        sent = {"Content-Type": "application/json"} | ({} if key is None else {"Idempotency-Key": key})
         try:
-            async with self._session.request(
-                method, f"{self._base}/{path}", data=data, headers={"Content-Type": "application/json"}
-            ) as answer:
+            async with self._session.request(method, f"{self._base}/{path}", data=data, headers=sent) as answer:
                 content = await answer.read()
                 status, headers = answer.status, answer.headers
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unreachable(f"No Phaya answers at {self._base}: {error}") from error
+            never = isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL)
+            raise Unreachable(f"No Phaya answers at {self._base}: {error}", sent=not never) from error
         try:
             told: dict[str, Any] = orjson.loads(content)
         except orjson.JSONDecodeError:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from phaya import jobs
+from phaya import idempotency, jobs
 from phaya.catalog import CATALOG
 from phaya.clock import DAY, SECOND
 from phaya.jobs import Job
@@ -121,7 +121,7 @@ class Worker:
                 log.exception("worker.renewal_failed")
 
     async def _sweep(self) -> None:
-        """Deletes results past their time, in chunks."""
+        """Deletes results and idempotency keys past their time, in chunks."""
         while True:
             try:
                 await self._forget()
@@ -138,3 +138,5 @@ class Worker:
                 await workflow.database.write(jobs.forget_results, job.id)
             await asyncio.sleep(0)
         await self._moves.results.forget_inputs(before)
+        while await workflow.database.write(idempotency.forget, workflow.clock.now(), CHUNK) == CHUNK:
+            await asyncio.sleep(0)

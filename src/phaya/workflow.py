@@ -5,19 +5,28 @@ from __future__ import annotations
 import hashlib
 import hmac
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from phaya import jobs, ledger
+from phaya import idempotency, jobs, ledger
 from phaya.calls import Call, pack
 from phaya.clock import MINUTE, Clock
 from phaya.credits import NOTHING, Credits
 from phaya.database import Database
+from phaya.errors import NotEnoughCredits
+from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job, Lost, State, Step
 from phaya.providers.roster import REMOTE, Roster
+
+
+class Wordless(BaseModel):
+    """What is remembered of the request of a call that lasts as long as it: no word, only the key that is to be freed
+    where the call fails."""
+
+    idempotency_key: str | None = None
 
 
 class Workflow:
@@ -88,10 +97,16 @@ class Workflow:
             next_at=now,
         )
 
-    async def open(self, job: Job) -> Credits:
-        """Writes a new job and takes its price; returns the balance. Raises NotEnoughCredits."""
-        left = await self.database.write(open_job, job)
-        if not job.claimed:
+    async def open(
+        self, *drafts: Job, stamp: Stamp | None = None, tell: Callable[[Credits], Answer] | None = None
+    ) -> Credits:
+        """Writes new jobs and takes their price, of all or of none; returns the balance. Raises NotEnoughCredits.
+
+        With a stamp the same request opens nothing twice: Taken, Reused, InProgress or NotKept is raised where it,
+        or its key, was sent before. `tell` makes what is answered of the balance; it is kept for the next time.
+        """
+        left = await self.database.write(open_jobs, drafts, stamp, tell)
+        if not all(job.claimed for job in drafts):
             self.wake()
         return left
 
@@ -139,10 +154,35 @@ def open_job(connection: Connection, job: Job) -> Credits:
     return ledger.charge(connection, job.account_id, job.key_id, job.id, job.price, job.created_at)
 
 
+def open_jobs(
+    connection: Connection, drafts: Sequence[Job], stamp: Stamp | None, tell: Callable[[Credits], Answer] | None
+) -> Credits:
+    """Writes jobs, their charges and the key of the request that asks for them, together; returns the balance.
+
+    The key comes first: whoever is second with it must find the first one's answer, and not an empty balance.
+    """
+    first = drafts[0]
+    if stamp is not None:
+        idempotency.claim(connection, stamp, first.id, first.created_at)
+    left = ledger.balance(connection, first.account_id) if len(drafts) > 1 else None
+    price = sum((job.price for job in drafts), NOTHING)
+    if left is not None and left < price:
+        raise NotEnoughCredits(price, left)
+    for job in drafts:
+        left = open_job(connection, job)
+    assert left is not None
+    if stamp is not None and tell is not None:
+        idempotency.keep(connection, stamp.account_id, stamp.key, first.id, tell(left), price)
+    return left
+
+
 def end_job(
     connection: Connection, job: Job, now: int, state: State, cost: Credits, values: Mapping[str, object]
 ) -> Job:
-    """Writes a job's end and returns what it did not cost, together. Raises Lost."""
+    """Writes a job's end and returns what it did not cost, together. Raises Lost.
+
+    A call that failed with its request frees the key of that request: sent again, it is to be tried again.
+    """
     if job.state.ended:
         raise Lost(job.id)
     back = job.price - cost
@@ -152,6 +192,10 @@ def end_job(
     given = ledger.give_back(connection, job.account_id, job.key_id, job.id, back, now)
     if back and not given:
         raise AssertionError(f"job {job.id} was given its credits back before it ended")
+    if job.step is Step.TALKING and state is not State.COMPLETED:
+        key = Wordless.model_validate_json(job.request).idempotency_key
+        if key is not None:
+            idempotency.free(connection, job.account_id, key, job.id)
     return after
 
 

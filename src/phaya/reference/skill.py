@@ -46,7 +46,8 @@ def skill_page() -> str:
                     "- Ask the price first when it matters: `dry_run: true` in any create body costs nothing.",
                     "- `402` means that the balance or the key's cap is too low; `422` names the field and what is "
                     "allowed; `429` and `503` say in `Retry-After` when to come back.",
-                    "- Do not send a create again because an answer was slow: look at the service's `history` first.",
+                    "- Send a fresh `Idempotency-Key` header with each create. If its answer is lost, send the same "
+                    "body with the same key again: it is answered as the first time and not charged twice.",
                     "- Inputs are `http(s)` links that the public can fetch, data URLs, or earlier results.",
                     '- Answers with `"sandbox": true` are practice material.',
                 ]

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from phaya.credits import Credits
 from phaya.errors import Invalid, NotEnoughCredits, PhayaError
+from phaya.idempotency import HEADER, InProgress
 from phaya.web.paths import is_openai
 
 LONGEST_RETRY = 120
@@ -44,8 +45,10 @@ def refusal(request: Request, error: PhayaError) -> Json:
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if is_openai(request.url.path):
-        if error.status not in (429, 503) or (error.retry_after or 0) > LONGEST_RETRY:
-            # Its clients send 408, 409 and all from 500 again by themselves; here that could buy twice.
+        # Its clients send 408, 409 and all from 500 again by themselves; without a key that could buy twice.
+        useful = error.status in (429, 503) or isinstance(error, InProgress)
+        useful = useful or (error.status == 504 and HEADER in request.headers)
+        if not useful or (error.retry_after or 0) > LONGEST_RETRY:
             headers["x-should-retry"] = "false"
         field = error.faults[0].field if isinstance(error, Invalid) else None
         told = openai_error(error.status, error.code, error.message, None if field == "body" else field)

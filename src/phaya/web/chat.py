@@ -7,12 +7,14 @@ from starlette.responses import Response
 
 from phaya.catalog.embedding import EmbeddingRequest
 from phaya.catalog.language import ChatRequest
+from phaya.credits import Credits
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Requesting
 from phaya.web.events import EventStream
 from phaya.web.generations import read_json, strictly
-from phaya.web.openapi import answer_docs, chat_docs, plain_docs
+from phaya.web.openapi import answer_docs, chat_docs, paid_docs
+from phaya.web.repeats import Sent, given
 from phaya.web.tab import tokens
 from phaya.web.talk import Said, Talk, begin
 from phaya.web.vectors import Vectors, embed
@@ -21,7 +23,7 @@ from phaya.web.vectors import Vectors, embed
 def routes() -> APIRouter:
     """Chat and embeddings below `/api/v1`. Models and prices need no key."""
     router = APIRouter()
-    docs = plain_docs()
+    docs = paid_docs()
 
     @router.post(
         "/phaya-gpt/chat/completions",
@@ -31,13 +33,14 @@ def routes() -> APIRouter:
         openapi_extra=chat_docs(),
         responses=docs,
     )
-    async def chat(request: Request, phaya: Phaya, caller: Requesting) -> Response:  # pyright: ignore[reportUnusedFunction]
-        talk = await begin(phaya, caller, await read_json(request), strict=strictly(request, phaya))
+    async def chat(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
+        body = await read_json(request)
+        talk = await begin(phaya, caller, body, strict=strictly(request, phaya), stamp=sent.stamp(caller, body))
         if not isinstance(talk, Talk):
             return Json(talk)
         if talk.asked.stream:
-            return EventStream(await talk.streamed())
-        return Json(await _flat(phaya, talk, await talk.answered()))
+            return EventStream(talk.sent(await talk.streamed()))
+        return given(await talk.answered(lambda said, left: _flat(talk, said, left)))
 
     @router.get("/phaya-gpt/models", tags=["Phaya-GPT"], operation_id="chat_models")
     async def models(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
@@ -60,24 +63,10 @@ def routes() -> APIRouter:
         ),
         responses=docs,
     )
-    async def embedding(request: Request, phaya: Phaya, caller: Requesting) -> Response:  # pyright: ignore[reportUnusedFunction]
-        made = await embed(phaya, caller, await read_json(request), strict=strictly(request, phaya))
-        if not isinstance(made, Vectors):
-            return Json(made)
-        return Json(
-            {
-                "success": True,
-                "id": made.job.id,
-                "object": "list",
-                "model": made.model,
-                "data": made.data,
-                "usage": made.usage,
-                "credits_used": made.used,
-                "credits_balance": await phaya.balance(caller.account_id),
-                "sandbox": made.job.sandbox,
-                "warnings": made.warnings,
-            }
-        )
+    async def embedding(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
+        body = await read_json(request)
+        strict, stamp = strictly(request, phaya), sent.stamp(caller, body)
+        return given(await embed(phaya, caller, body, _embedded, strict=strict, stamp=stamp))
 
     @router.get("/embedding/pricing", tags=["Embeddings"], operation_id="embedding_pricing")
     async def embedding_pricing(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
@@ -109,7 +98,22 @@ def _pricing(phaya: System, model: str, rates: object) -> dict[str, object]:
     }
 
 
-async def _flat(phaya: System, talk: Talk, said: Said) -> dict[str, object]:
+def _embedded(made: Vectors, left: Credits) -> dict[str, object]:
+    return {
+        "success": True,
+        "id": made.job.id,
+        "object": "list",
+        "model": made.model,
+        "data": made.data,
+        "usage": made.usage,
+        "credits_used": made.used,
+        "credits_balance": left,
+        "sandbox": made.job.sandbox,
+        "warnings": made.warnings,
+    }
+
+
+def _flat(talk: Talk, said: Said, left: Credits) -> dict[str, object]:
     """Phaya's flat shape with OpenAI's `choices` beside it."""
     choice = said.choices[0]
     return {
@@ -122,7 +126,7 @@ async def _flat(phaya: System, talk: Talk, said: Said) -> dict[str, object]:
         "choices": said.choices,
         "usage": tokens(said.usage),
         "credits_used": said.used,
-        "credits_balance": await phaya.balance(talk.job.account_id),
+        "credits_balance": left,
         "finish_reason": choice.get("finish_reason"),
         "sandbox": talk.job.sandbox,
         "warnings": talk.warnings,

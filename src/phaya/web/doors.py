@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from phaya.errors import Fault, Invalid, NotFound, PhayaError
+from phaya.idempotency import Taken
 from phaya.schema import accounts
 from phaya.settings import Settings
 from phaya.tariff import Tariff
@@ -22,6 +23,7 @@ from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
 from phaya.web.openai import install as install_openai
 from phaya.web.paths import Signpost
+from phaya.web.repeats import replayed
 
 log = structlog.get_logger()
 
@@ -35,7 +37,9 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
         allow_origins=list(settings.cors_origins),
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
-        expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Should-Retry", "X-Job-Id"],
+        expose_headers=[
+            *("RateLimit", "RateLimit-Policy", "Retry-After", "X-Should-Retry", "X-Job-Id", "Idempotency-Replayed")
+        ],
         max_age=86400,
     )
     parts = (characters, voices, media, platforms, chat, account)
@@ -44,6 +48,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
     app.include_router(_health())
     install_openai(app)
     app.add_exception_handler(PhayaError, _refused)
+    app.add_exception_handler(Taken, replayed)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_exception_handler(HTTPException, _missed)
     app.add_exception_handler(Exception, _broken)

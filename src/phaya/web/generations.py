@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, cast
 
 import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
+from starlette.responses import Response
 
 from phaya import jobs
 from phaya.catalog.acceptance import Accepted, accept
 from phaya.catalog.service import Generation
-from phaya.credits import NOTHING
+from phaya.credits import NOTHING, Credits
 from phaya.errors import Fault, Invalid, NotFound, TooLarge
+from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job, State
 from phaya.system import System
 from phaya.tariff import Tariff, write_rates
 from phaya.ways import unpack_ways
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Polling, Requesting, system
-from phaya.web.openapi import create_docs, first_word, plain_docs, status_docs
+from phaya.web.openapi import create_docs, first_word, paid_docs, plain_docs, status_docs
+from phaya.web.repeats import Sent, given, json_answer, look
 
 LARGEST_BODY = 32_000_000
 """Bytes of a JSON body at the most; inputs may be data URLs."""
@@ -67,9 +70,18 @@ def routes(tariff: Tariff) -> APIRouter:
 
 
 def _add_service(router: APIRouter, service: type[Generation], tariff: Tariff) -> None:
-    async def create(request: Request, phaya: Phaya, caller: Requesting) -> Json:
+    async def create(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:
         caller.need(service.path, "generate")
-        return Json(await open_job(phaya, caller, service, await read_json(request), strict=strictly(request, phaya)))
+        body = await read_json(request)
+        stamp = sent.stamp(caller, body)
+        order = await draft(phaya, caller, service, body, strict=strictly(request, phaya), stamp=stamp)
+        if not isinstance(order, Order):
+            return Json(order)
+
+        def tell(left: Credits) -> Answer:
+            return json_answer(_created(phaya, service, order, left))
+
+        return given(tell(await phaya.workflow.open(order.job, stamp=stamp, tell=tell)))
 
     async def estimate(request: Request, phaya: Phaya, caller: Requesting) -> Json:
         phaya.tariff.serve(service.path)
@@ -87,7 +99,7 @@ def _add_service(router: APIRouter, service: type[Generation], tariff: Tariff) -
     rates = tariff.rates(service.path)
     router.add_api_route(
         f"/{service.create_path()}", create, methods=["POST"], name=name, operation_id=f"create_{_word(service.path)}",
-        openapi_extra=create_docs(service, rates), responses=plain_docs(), tags=list(tags),
+        openapi_extra=create_docs(service, rates), responses=paid_docs(), tags=list(tags),
     )  # fmt: skip
     router.add_api_route(
         f"/{service.path}/estimate", estimate, methods=["POST"], name=f"Price of {name}",
@@ -147,10 +159,28 @@ def _word(path: str) -> str:
     return path.replace("-", "_").replace("/", "_")
 
 
-async def open_job(
-    phaya: System, caller: Caller, service: type[Generation], body: Any, *, strict: bool
-) -> Mapping[str, object]:
-    """Validates, prices, checks inputs, charges and starts; or only prices where `dry_run` is asked for."""
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request that was validated, priced and drafted, and is not bought yet."""
+
+    job: Job
+    warnings: Sequence[str]
+
+
+async def draft(
+    phaya: System,
+    caller: Caller,
+    service: type[Generation],
+    body: Any,
+    *,
+    strict: bool,
+    stamp: Stamp | None,
+) -> Order | Mapping[str, object]:
+    """Validates, checks inputs and prices; answers the price itself where `dry_run` is asked for.
+
+    Raises Taken where the request was accepted before, besides all that can be wrong with it.
+    """
+    await look(phaya, stamp)
     phaya.tariff.serve(service.path)
     accepted = accept(service, body, strict=strict)
     dry = body.get("dry_run", False)
@@ -173,7 +203,12 @@ async def open_job(
     )
     kept_rates = None if service.cost is Generation.cost else write_rates(rates)
     job = replace(job, ways=ways, rates=kept_rates)
-    left = await phaya.workflow.open(job)
+    return Order(job, [*accepted.warnings, *phaya.workflow.roster.kie_routes.notes(call)])
+
+
+def _created(phaya: System, service: type[Generation], order: Order, left: Credits) -> Mapping[str, object]:
+    """What a create answers, with what is left of the balance."""
+    job = order.job
     return {
         "success": True,
         "job_id": job.id,
@@ -187,7 +222,7 @@ async def open_job(
         "credits_balance": left,
         "status_url": f"{phaya.public_url}/api/v1/{service.home()}/status/{job.id}",
         "sandbox": job.sandbox,
-        "warnings": [*accepted.warnings, *phaya.workflow.roster.kie_routes.notes(call)],
+        "warnings": order.warnings,
     }
 
 

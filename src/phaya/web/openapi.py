@@ -48,10 +48,16 @@ def plain_docs() -> dict[int | str, dict[str, Any]]:
     }
 
 
+def paid_docs() -> dict[int | str, dict[str, Any]]:
+    """The refusals of a native route that takes an Idempotency-Key."""
+    text = "The Idempotency-Key was used for another request, or its first request is still being answered."
+    return plain_docs() | {409: {"description": text, "content": {"application/json": {"schema": ERROR}}}}
+
+
 def openai_docs() -> dict[int | str, dict[str, Any]]:
     """The refusals of the OpenAI-style routes, in OpenAI's envelope."""
     more = {
-        409: "It cannot be done in this state.",
+        409: "It cannot be done in this state, or the Idempotency-Key was used for another request.",
         502: "The model failed.",
         504: "It took too long; the job goes on.",
     }

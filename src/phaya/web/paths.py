@@ -21,6 +21,11 @@ def is_openai(path: str) -> bool:
     return _OPENAI.fullmatch(path) is not None
 
 
+def real_path(path: str) -> str:
+    """The one path of a route that hangs in several places. Slips were led here before."""
+    return f"/v1{path.removeprefix('/api').removeprefix('/v1')}" if is_openai(path) else path
+
+
 def _aliases() -> Mapping[str, str]:
     """Create paths with the other of the two verbs, each with the real one."""
     return {

@@ -10,18 +10,20 @@ from typing import TypeVar
 
 import orjson
 import structlog
-from pydantic import BaseModel
+from sqlalchemy import Connection
 
+from phaya import idempotency, ledger
 from phaya.calls import Chat
 from phaya.clock import MINUTE
 from phaya.credits import NOTHING, Credits
 from phaya.errors import Closed, Fault, Invalid, PhayaError
+from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job, Lost, State, Step
 from phaya.providers import ProviderError, Rejected, Unavailable
 from phaya.providers.openrouter import Usage
 from phaya.system import System
 from phaya.web.caller import Caller
-from phaya.workflow import end_job
+from phaya.workflow import Wordless, end_job
 
 log = structlog.get_logger()
 
@@ -39,10 +41,6 @@ class BadAnswer(PhayaError):
     code = "provider_error"
 
 
-class Wordless(BaseModel):
-    """What is remembered of such a call's request: nothing."""
-
-
 class Tab:
     """What one caller owes for one call."""
 
@@ -54,17 +52,24 @@ class Tab:
         ceiling: Credits,
         cost: Callable[[Usage], Credits],
         field: str,
+        stamp: Stamp | None = None,
     ) -> None:
-        """`minutes` is how long the call may last, `field` what is named where the provider refuses the request."""
+        """`minutes` is how long the call may last, `field` what is named where the provider refuses the request.
+
+        With a stamp, the same request is answered once more instead of being paid for twice.
+        """
         self._phaya = phaya
         self._service = service
         self._minutes = minutes
         self._ceiling = ceiling
         self._cost = cost
         self._field = field
+        self.stamp = stamp
         self._job: Job | None = None
         self.used: Credits | None = None
-        """What the call cost, once it is settled."""
+        """What the call costs, once that is known."""
+        self.closing = False
+        """Whether its end is being written, or was."""
 
     @property
     def job(self) -> Job:
@@ -73,15 +78,17 @@ class Tab:
         return self._job
 
     async def hold(self, caller: Caller) -> None:
-        """Takes the ceiling. Raises NotEnoughCredits, or Closed while the service is off or its provider rests.
+        """Takes the ceiling. Raises NotEnoughCredits, or Closed while the service is off or its provider rests; and
+        Taken, Reused, InProgress or NotKept where the request, or its key, was sent before.
 
         The row carries no word of the request. It is claimed for as long as the call may last; if this process
         dies, the claim runs out and the worker returns the credits.
         """
         phaya = self._phaya
         await phaya.offers.serve_chat(self._service)
+        request = Wordless(idempotency_key=self.stamp and self.stamp.key)
         draft = phaya.workflow.draft(
-            caller.account_id, caller.key.id, self._service, Wordless(), Chat({}), self._ceiling, self._minutes
+            caller.account_id, caller.key.id, self._service, request, Chat({}), self._ceiling, self._minutes
         )
         self._job = replace(
             draft,
@@ -90,16 +97,26 @@ class Tab:
             claimed=True,
             next_at=phaya.clock.now() + int((self._minutes + 2) * MINUTE),
         )
-        await phaya.workflow.open(self._job)
+        await phaya.workflow.open(self._job, stamp=self.stamp)
 
     async def ask(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks the provider, patiently while it is busy, and not at all while it rests. Raises ProviderErrors."""
         return await self._phaya.offers.chatting(lambda: patiently(ask))
 
-    async def settle(self, usage: Usage, generation: str | None, *, guessed: bool = False) -> Credits:
-        """Closes the call at its exact cost, never above what was held."""
-        exact = self._cost(usage)
-        used = min(exact, self.job.price)
+    def reckon(self, usage: Usage) -> Credits:
+        """What the call costs by its usage, never more than was held."""
+        self.used = min(self._cost(usage), self.job.price)
+        return self.used
+
+    async def settle(
+        self, usage: Usage, generation: str | None, tell: Callable[[Credits], Answer], *, guessed: bool = False
+    ) -> Answer:
+        """Closes the call at its exact cost and answers what `tell` makes of the balance after it.
+
+        Where the request has a key, the answer is kept in the same transaction: there is no moment in which the call
+        was paid and its answer is lost.
+        """
+        exact, used = self._cost(usage), self.reckon(usage)
         trouble = "the provider told no usage; tokens were counted here" if guessed else None
         if exact > used:
             trouble = f"the usage cost {exact}, more than the {used} that was held"
@@ -113,16 +130,23 @@ class Tab:
             "trouble": trouble,
             "progress": 1000,
         }
-        await self._end(State.COMPLETED, used, values)
-        self.used = used
-        return used
+        self.closing = True
+        phaya, now = self._phaya, self._phaya.clock.now()
+        ended = phaya.database.write(_settled, self.job, now, used, values, self.stamp, tell)
+        try:
+            # Who asked may have gone; the end is written all the same.
+            left, answer = await asyncio.shield(phaya.errand(ended))
+        except Lost:
+            log.error("call.outlived_its_claim", job=self.job.id)
+            left, answer = await phaya.balance(self.job.account_id), None
+        return answer or tell(left)
 
     async def give_up(self, error: BaseException) -> BaseException:
         """The call ends before its first word: everything goes back. Answers what to raise."""
         detail = error.detail if isinstance(error, ProviderError) else repr(error)
-        self.used = NOTHING
+        self.used, self.closing = NOTHING, True
         values = {"error": "The model could not answer.", "error_code": "provider_error", "trouble": detail}
-        await asyncio.shield(self._phaya.errand(self._end(State.FAILED, NOTHING, values)))
+        await asyncio.shield(self._phaya.errand(self._fail(values)))
         if not isinstance(error, ProviderError):
             return error
         log.warning("call.failed", job=self.job.id, detail=detail)
@@ -132,11 +156,31 @@ class Tab:
             return Closed(f"{error.message} Nothing was charged.", max(1, round(error.retry_after)))
         return BadAnswer(f"{error.message} Nothing was charged.")
 
-    async def _end(self, state: State, used: Credits, values: Mapping[str, object]) -> None:
+    async def _fail(self, values: Mapping[str, object]) -> None:
+        now = self._phaya.clock.now()
         try:
-            await self._phaya.database.write(end_job, self.job, self._phaya.clock.now(), state, used, values)
+            await self._phaya.database.write(end_job, self.job, now, State.FAILED, NOTHING, values)
         except Lost:
             log.error("call.outlived_its_claim", job=self.job.id)
+
+
+def _settled(
+    connection: Connection,
+    job: Job,
+    now: int,
+    used: Credits,
+    values: Mapping[str, object],
+    stamp: Stamp | None,
+    tell: Callable[[Credits], Answer],
+) -> tuple[Credits, Answer | None]:
+    """Writes the end of a call and, where it has a key, its answer; returns the balance and that answer."""
+    end_job(connection, job, now, State.COMPLETED, used, values)
+    left = ledger.balance(connection, job.account_id)
+    if stamp is None:
+        return left, None
+    answer = tell(left)
+    idempotency.keep(connection, stamp.account_id, stamp.key, job.id, answer, used)
+    return left, answer
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:

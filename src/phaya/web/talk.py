@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,12 +14,15 @@ import structlog
 from phaya.catalog.language import ChatRequest, cost, guess_tokens, read_chat
 from phaya.credits import Credits
 from phaya.errors import Fault, Invalid
+from phaya.idempotency import LONGEST as LONGEST_KEPT
+from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job
 from phaya.providers import ProviderError, Unavailable
 from phaya.providers.openrouter import Completion, OpenRouter, Stream, Usage
 from phaya.system import System
 from phaya.web.answers import dumps, openai_error
 from phaya.web.caller import Caller
+from phaya.web.repeats import json_answer, look
 from phaya.web.tab import Tab, dry_run, quote, tokens
 
 log = structlog.get_logger()
@@ -30,6 +33,7 @@ ASKS = (0.5, 1, 2, 4, 8)
 """Seconds between asking for the usage of an interrupted chat, which appears a moment late."""
 
 CUT_OFF = b"data: " + dumps(openai_error(502, "provider_error", "The model's answer was cut off.")) + b"\n\n"
+HUNG_UP = "The connection was lost here and the model was stopped; what was said until then was charged."
 DONE = b"data: [DONE]\n\n"
 
 
@@ -55,12 +59,16 @@ class Said:
         return self.body["choices"]
 
 
-async def begin(phaya: System, caller: Caller, body: object, *, strict: bool) -> Talk | Mapping[str, object]:
+async def begin(
+    phaya: System, caller: Caller, body: object, *, strict: bool, stamp: Stamp | None
+) -> Talk | Mapping[str, object]:
     """Reads a chat's body and holds its ceiling; or answers its price where `dry_run` is asked for.
 
-    Raises Forbidden, Invalid, Closed or NotEnoughCredits.
+    Raises Forbidden, Invalid, Closed or NotEnoughCredits; Taken, Reused, InProgress or NotKept where the request, or
+    its key, was sent before.
     """
     caller.need(ChatRequest.path, "chat")
+    await look(phaya, stamp)
     dry = dry_run(body)
     asked, warnings = read_chat(body)
     if strict and warnings:
@@ -69,7 +77,7 @@ async def begin(phaya: System, caller: Caller, body: object, *, strict: bool) ->
         phaya.tariff.serve(asked.path)
         ceiling = asked.ceiling(phaya.settings.chat_tokens, phaya.tariff.rates(asked.path))
         return await quote(phaya, caller, asked.path, ceiling, warnings)
-    talk = Talk(phaya, phaya.chat_provider(), asked, warnings)
+    talk = Talk(phaya, phaya.chat_provider(), asked, warnings, stamp)
     await talk.tab.hold(caller)
     return talk
 
@@ -77,7 +85,9 @@ async def begin(phaya: System, caller: Caller, body: object, *, strict: bool) ->
 class Talk:
     """One chat, whose ceiling is held."""
 
-    def __init__(self, phaya: System, provider: OpenRouter, asked: ChatRequest, warnings: list[str]) -> None:
+    def __init__(
+        self, phaya: System, provider: OpenRouter, asked: ChatRequest, warnings: list[str], stamp: Stamp | None
+    ) -> None:
         self._phaya = phaya
         self._provider = provider
         self._call = asked.call(phaya.settings.chat_model, phaya.settings.chat_tokens)
@@ -91,25 +101,32 @@ class Talk:
             asked.ceiling(phaya.settings.chat_tokens, rates),
             lambda usage: cost(rates, usage.prompt_tokens, usage.completion_tokens),
             "messages",
+            stamp,
         )
+        self._stream: Stream | None = None
 
     @property
     def job(self) -> Job:
         """The chat's row."""
         return self.tab.job
 
-    async def answered(self) -> Said:
-        """The whole answer. Raises Invalid, Closed or BadAnswer, and then nothing was charged."""
+    async def answered(self, tell: Callable[[Said, Credits], Mapping[str, object]]) -> Answer:
+        """The whole answer, as `tell` tells it with the balance after it.
+
+        Raises Invalid, Closed or BadAnswer, and then nothing was charged.
+        """
         try:
             done = await self.tab.ask(lambda: self._provider.complete(self._call.body))
         except BaseException as error:
             raise await self.tab.give_up(error) from error
         usage = done.usage or self._counted(_size(done))
-        used = await self.tab.settle(usage, done.generation, guessed=done.usage is None)
-        return Said(done.body, usage, used)
+        said = Said(done.body, usage, self.tab.reckon(usage))
+        return await self.tab.settle(
+            usage, done.generation, lambda left: json_answer(tell(said, left)), guessed=done.usage is None
+        )
 
     async def streamed(self) -> AsyncGenerator[bytes, None]:
-        """The provider's events as they come; raises before the first token what went wrong until then."""
+        """The provider's events as they come, for `sent`; raises before the first token what went wrong until then."""
         stack = AsyncExitStack()
         try:
             stream = await self.tab.ask(
@@ -126,18 +143,17 @@ class Talk:
         except BaseException as error:
             await stack.aclose()
             raise await self.tab.give_up(error) from error
+        self._stream = stream
         return self._passed_on(stack, stream, head, events)
 
     async def _passed_on(
         self, stack: AsyncExitStack, stream: Stream, head: list[bytes], events: AsyncIterator[bytes]
     ) -> AsyncGenerator[bytes, None]:
-        usage_told = False
         try:
             async with stack:
                 async for event in _chained(head, events):
-                    if stream.usage is not None and not usage_told:
-                        usage_told = True
-                        used = await self.tab.settle(stream.usage, stream.generation)
+                    if stream.usage is not None and self.tab.used is None:
+                        used = self.tab.reckon(stream.usage)
                         yield _with_credits(event, used, choiceless=self.asked.usage_apart())
                     elif event.strip() != DONE.strip():
                         yield event
@@ -146,14 +162,44 @@ class Talk:
         except ProviderError as error:
             log.error("chat.interrupted", job=self.job.id, detail=error.detail)
             yield CUT_OFF
-        finally:
-            if self.tab.used is None:
-                # The client hung up, or the provider did: whoever spoke is paid for what was said.
-                self._phaya.errand(self._settle_interrupted(stream))
 
-    async def _settle_interrupted(self, stream: Stream) -> None:
-        usage: Usage | None = None
-        for pause in ASKS if stream.generation else ():
+    async def sent(
+        self, events: AsyncGenerator[bytes, None], cut_off: Callable[[Credits], bytes] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The events as the client gets them, made of those of `streamed`; settles the chat, however it ends.
+
+        What comes from the usage on, which is the end, is held back until it is settled: a client that has read the
+        end has it written down. `cut_off` is what a hung-up stream is ended with when it is sent again.
+        """
+        stream = self._stream
+        assert stream is not None
+        tape = Tape() if self.tab.stamp else None
+        end: list[bytes] = []
+        whole = False
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    if tape is not None:
+                        tape.add(event)
+                    if self.tab.used is None:
+                        yield event
+                    else:
+                        end.append(event)
+            whole = True
+            if stream.usage is not None:
+                await self.tab.settle(stream.usage, stream.generation, lambda _: _taped(tape))
+            for event in end:
+                yield event
+        finally:
+            if not self.tab.closing:
+                # The client hung up, or the provider did: whoever spoke is paid for what was said.
+                self._phaya.errand(self._settle_interrupted(stream, tape, None if whole else cut_off or _cut_off))
+
+    async def _settle_interrupted(
+        self, stream: Stream, tape: Tape | None, cut_off: Callable[[Credits], bytes] | None
+    ) -> None:
+        usage = stream.usage
+        for pause in ASKS if stream.generation and usage is None else ():
             try:
                 usage = await self._provider.usage_of(stream.generation or "")
             except ProviderError as error:
@@ -161,12 +207,36 @@ class Talk:
             if usage is not None:
                 break
             await asyncio.sleep(pause)
-        await self.tab.settle(usage or self._counted(stream.octets), stream.generation, guessed=usage is None)
+        counted = usage or self._counted(stream.octets)
+        if tape is not None and cut_off is not None:
+            tape.add(cut_off(self.tab.reckon(counted)))
+        await self.tab.settle(counted, stream.generation, lambda _: _taped(tape), guessed=usage is None)
 
     def _counted(self, octets: int) -> Usage:
         """Usage by our own count, where the provider tells none: never nothing, never the ceiling."""
         prompt = len(orjson.dumps(self._call.body["messages"]))
         return Usage(guess_tokens(prompt), guess_tokens(octets), None)
+
+
+class Tape:
+    """What went to a client, as far as it can be kept."""
+
+    def __init__(self) -> None:
+        self.sent = bytearray()
+
+    def add(self, event: bytes) -> None:
+        """Takes an event; what is too long to be kept need not be held either."""
+        if len(self.sent) <= LONGEST_KEPT:
+            self.sent += event
+
+
+def _taped(tape: Tape | None) -> Answer:
+    return Answer("text/event-stream", b"" if tape is None else bytes(tape.sent))
+
+
+def _cut_off(used: Credits) -> bytes:
+    """The end of a stream whose client hung up, for when it comes back."""
+    return b"data: " + dumps({**openai_error(502, "cut_off", HUNG_UP), "credits_used": used}) + b"\n\n"
 
 
 def told(event: bytes) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from sys import byteorder
 from typing import Any, cast
@@ -16,11 +16,14 @@ from phaya.catalog.embedding import EmbeddingRequest, read_embedding
 from phaya.catalog.language import guess_tokens
 from phaya.credits import Credits, per_million
 from phaya.errors import Fault, Invalid
+from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job
 from phaya.providers import Unknown
 from phaya.providers.openrouter import Usage
 from phaya.system import System
+from phaya.web.answers import dumps
 from phaya.web.caller import Caller
+from phaya.web.repeats import json_answer, look
 from phaya.web.tab import Tab, dry_run, quote
 
 GARBLED = "The embedding provider's answer does not fit the request."
@@ -28,22 +31,33 @@ GARBLED = "The embedding provider's answer does not fit the request."
 
 @dataclass(frozen=True)
 class Vectors:
-    """The vectors of one request, in OpenAI's shape, paid for."""
+    """The vectors of one request, in OpenAI's shape and written as JSON, paid for."""
 
     job: Job
     model: str
-    data: list[dict[str, Any]]
+    data: orjson.Fragment
     usage: dict[str, int]
     used: Credits
     warnings: list[str]
 
 
-async def embed(phaya: System, caller: Caller, body: object, *, strict: bool) -> Vectors | Mapping[str, object]:
-    """Embeds the inputs of a body; or answers its price where `dry_run` is asked for.
+async def embed(
+    phaya: System,
+    caller: Caller,
+    body: object,
+    tell: Callable[[Vectors, Credits], Mapping[str, object]],
+    *,
+    strict: bool,
+    stamp: Stamp | None,
+) -> Answer:
+    """Embeds the inputs of a body, and answers as `tell` tells it with the balance after it; or answers the price
+    where `dry_run` is asked for.
 
-    Raises Forbidden, Invalid, ModelNotFound, Closed, NotEnoughCredits or BadAnswer.
+    Raises Forbidden, Invalid, ModelNotFound, Closed, NotEnoughCredits or BadAnswer; Taken, Reused, InProgress or
+    NotKept where the request, or its key, was sent before.
     """
     caller.need(EmbeddingRequest.path, "chat")
+    await look(phaya, stamp)
     dry = dry_run(body)
     asked, warnings = read_embedding(body)
     if strict and warnings:
@@ -51,7 +65,7 @@ async def embed(phaya: System, caller: Caller, body: object, *, strict: bool) ->
     rate = phaya.tariff.rates(asked.path)["input"]
     if dry:
         phaya.tariff.serve(asked.path)
-        return await quote(phaya, caller, asked.path, asked.ceiling(rate), warnings)
+        return json_answer(await quote(phaya, caller, asked.path, asked.ceiling(rate), warnings))
     provider = phaya.chat_provider()
     tab = Tab(
         phaya,
@@ -60,6 +74,7 @@ async def embed(phaya: System, caller: Caller, body: object, *, strict: bool) ->
         asked.ceiling(rate),
         lambda usage: per_million(rate, usage.prompt_tokens),
         "input",
+        stamp,
     )
     await tab.hold(caller)
     try:
@@ -68,9 +83,13 @@ async def embed(phaya: System, caller: Caller, body: object, *, strict: bool) ->
     except BaseException as error:
         raise await tab.give_up(error) from error
     usage = done.usage or Usage(guess_tokens(len(orjson.dumps(asked.texts()))), 0, None)
-    used = await tab.settle(usage, done.generation, guessed=done.usage is None)
     counted = {"prompt_tokens": usage.prompt_tokens, "total_tokens": usage.prompt_tokens}
-    return Vectors(tab.job, asked.model, data, counted, used, warnings)
+    # Megabytes of numbers are written out here, and not while the transaction is open.
+    fragment = orjson.Fragment(dumps(data))
+    made = Vectors(tab.job, asked.model, fragment, counted, tab.reckon(usage), warnings)
+    return await tab.settle(
+        usage, done.generation, lambda left: json_answer(tell(made, left)), guessed=done.usage is None
+    )
 
 
 def in_order(data: object, count: int, form: str) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from phaya.catalog.embedding import EmbeddingRequest, ModelNotFound
 from phaya.catalog.language import ChatRequest
 from phaya.catalog.service import Generation
+from phaya.credits import Credits
 from phaya.tariff import Tariff
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Requesting
@@ -17,7 +18,8 @@ from phaya.web.events import EventStream
 from phaya.web.generations import read_json, strictly
 from phaya.web.openai import names
 from phaya.web.openapi import answer_docs
-from phaya.web.talk import Talk, begin
+from phaya.web.repeats import Sent, given
+from phaya.web.talk import Said, Talk, begin
 from phaya.web.vectors import Vectors, embed
 
 SINCE = 1_793_491_200
@@ -36,29 +38,15 @@ def routes() -> APIRouter:
         operation_id="openai_chat",
         openapi_extra=answer_docs(ChatRequest, "OpenAI's chat completion, or its events.", ANSWERED, "Chat completion"),
     )
-    async def chat(request: Request, phaya: Phaya, caller: Requesting) -> Response:  # pyright: ignore[reportUnusedFunction]
+    async def chat(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
         body: Any = await read_json(request)
         names.chats(_model_of(body))
-        talk = await begin(phaya, caller, body, strict=strictly(request, phaya))
+        talk = await begin(phaya, caller, body, strict=strictly(request, phaya), stamp=sent.stamp(caller, body))
         if not isinstance(talk, Talk):
             return Json(talk)
         if talk.asked.stream:
-            return EventStream(await talk.streamed())
-        said = await talk.answered()
-        return Json(
-            {
-                "id": said.body.get("id"),
-                "object": "chat.completion",
-                "created": said.body.get("created"),
-                "model": ChatRequest.path,
-                "choices": said.choices,
-                "usage": said.counted,
-                "system_fingerprint": None,
-                "credits_used": said.used,
-                "sandbox": talk.job.sandbox,
-                "warnings": talk.warnings,
-            }
-        )
+            return EventStream(talk.sent(await talk.streamed()))
+        return given(await talk.answered(lambda said, _: _completion(talk, said)))
 
     @router.post(
         "/embeddings",
@@ -67,21 +55,10 @@ def routes() -> APIRouter:
             EmbeddingRequest, "One vector for each input, in their order.", EMBEDDED, "Embeddings"
         ),
     )
-    async def embeddings(request: Request, phaya: Phaya, caller: Requesting) -> Response:  # pyright: ignore[reportUnusedFunction]
-        made = await embed(phaya, caller, await read_json(request), strict=strictly(request, phaya))
-        if not isinstance(made, Vectors):
-            return Json(made)
-        return Json(
-            {
-                "object": "list",
-                "model": made.model,
-                "data": made.data,
-                "usage": made.usage,
-                "credits_used": made.used,
-                "sandbox": made.job.sandbox,
-                "warnings": made.warnings,
-            }
-        )
+    async def embeddings(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
+        body: Any = await read_json(request)
+        strict, stamp = strictly(request, phaya), sent.stamp(caller, body)
+        return given(await embed(phaya, caller, body, _embedded, strict=strict, stamp=stamp))
 
     @router.get("/models", operation_id="openai_models")
     async def models(phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
@@ -97,6 +74,33 @@ def routes() -> APIRouter:
         raise ModelNotFound(f"model: {model[:80]!r} does not exist here; see /v1/models.")
 
     return router
+
+
+def _completion(talk: Talk, said: Said) -> dict[str, object]:
+    return {
+        "id": said.body.get("id"),
+        "object": "chat.completion",
+        "created": said.body.get("created"),
+        "model": ChatRequest.path,
+        "choices": said.choices,
+        "usage": said.counted,
+        "system_fingerprint": None,
+        "credits_used": said.used,
+        "sandbox": talk.job.sandbox,
+        "warnings": talk.warnings,
+    }
+
+
+def _embedded(made: Vectors, left: Credits) -> dict[str, object]:
+    return {
+        "object": "list",
+        "model": made.model,
+        "data": made.data,
+        "usage": made.usage,
+        "credits_used": made.used,
+        "sandbox": made.job.sandbox,
+        "warnings": made.warnings,
+    }
 
 
 def _model_of(body: object) -> str | None:

@@ -20,9 +20,10 @@ from phaya.jobs import Job, State
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Polling, Requesting
-from phaya.web.generations import LARGEST_BODY, own_job, read_json, strictly, tell
+from phaya.web.generations import LARGEST_BODY, Order, own_job, read_json, strictly, tell
 from phaya.web.openai import names
 from phaya.web.openai.waiting import files, ordered
+from phaya.web.repeats import Sent, given, json_answer
 
 STATUS = {State.QUEUED: "queued", State.PROCESSING: "in_progress", State.COMPLETED: "completed"}
 LENGTHS = ("n_frames", "duration")
@@ -37,19 +38,21 @@ def routes() -> APIRouter:
     router = APIRouter()
 
     @router.post("/videos", operation_id="openai_video", summary="A film from a prompt, as a job")
-    async def create(request: Request, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
+    async def create(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Takes `prompt`, `model`, `seconds`, `size`, `input_reference` (a picture) and the service's own fields, as
         JSON or as a form. Lengths and sizes that the model does not offer become the nearest that it does."""
         asked = await _asked(request)
+        stamp = sent.stamp(caller, asked)
         service, fields, warnings = _translated(asked)
         strict = strictly(request, phaya)
         if strict and warnings:
             raise Invalid(*(Fault("body", warning, "strict") for warning in warnings))
-        opened = await ordered(phaya, caller, service, fields, strict=strict)
-        if opened.get("dry_run"):
-            return Json(opened)
-        job = await own_job(phaya, caller, opened["job_id"])
-        return Json({**_video(phaya, job), "warnings": [*warnings, *opened["warnings"]]})
+        order = await ordered(phaya, caller, service, fields, strict=strict, stamp=stamp)
+        if not isinstance(order, Order):
+            return Json(order)
+        answer = json_answer({**_video(phaya, order.job), "warnings": [*warnings, *order.warnings]})
+        await phaya.workflow.open(order.job, stamp=stamp, tell=lambda left: answer)
+        return given(answer)
 
     @router.get("/videos", operation_id="openai_videos", summary="Your films, newest first")
     async def listing(  # pyright: ignore[reportUnusedFunction]

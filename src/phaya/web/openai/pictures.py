@@ -11,17 +11,18 @@ from typing import Any, cast
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from phaya.catalog.acceptance import accept
 from phaya.catalog.service import Generation
 from phaya.credits import NOTHING
-from phaya.errors import Fault, Invalid, NotEnoughCredits
+from phaya.errors import Fault, Invalid
+from phaya.idempotency import Stamp
 from phaya.jobs import Job
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Requesting
 from phaya.web.generations import read_json, strictly
 from phaya.web.openai import names
-from phaya.web.openai.waiting import content, files, finished, ordered
+from phaya.web.openai.waiting import Bought, bought, content, files, finished
+from phaya.web.repeats import Sent
 
 MOST = 10
 _SIZE = re.compile(r"(\d{2,5})\s*[x×]\s*(\d{2,5})")
@@ -39,15 +40,17 @@ def routes() -> APIRouter:
     router = APIRouter()
 
     @router.post("/images/generations", operation_id="openai_images", summary="Pictures from a prompt")
-    async def generate(request: Request, phaya: Phaya, caller: Requesting) -> Response:  # pyright: ignore[reportUnusedFunction]
+    async def generate(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Takes `model`, `prompt`, `n`, `size`, `response_format` and the service's own fields; waits for the
         pictures. After the time-out it is 504 with the job's id, and the job goes on."""
-        return Json(await _made(phaya, caller, await read_json(request), strict=strictly(request, phaya)))
+        body = await read_json(request)
+        stamp = sent.stamp(caller, body)
+        return await _made(phaya, caller, body, strict=strictly(request, phaya), stamp=stamp)
 
     return router
 
 
-async def _made(phaya: System, caller: Caller, body: Any, *, strict: bool) -> Mapping[str, object]:
+async def _made(phaya: System, caller: Caller, body: Any, *, strict: bool, stamp: Stamp | None) -> Response:
     if not isinstance(body, dict):
         raise Invalid(Fault("body", "must be a JSON object", "model_type"))
     asked = {name: value for name, value in cast("dict[str, Any]", body).items() if value is not None}
@@ -65,10 +68,12 @@ async def _made(phaya: System, caller: Caller, body: Any, *, strict: bool) -> Ma
     if asked.pop("stream", False) is True:
         raise Invalid(Fault("stream", "pictures are not streamed; leave it out"))
     fields, warnings = _translated(service, asked)
-    jobs = await _ordered(phaya, caller, service, fields, count, strict=strict, warnings=warnings)
-    if isinstance(jobs, Mapping):
-        return jobs
-    ends = await asyncio.gather(*(finished(phaya, caller, str(job["job_id"])) for job in jobs), return_exceptions=True)
+    if strict and warnings:
+        raise Invalid(*(Fault("body", warning, "strict") for warning in warnings))
+    order = await bought(phaya, caller, service, fields, strict=strict, stamp=stamp, count=count)
+    if not isinstance(order, Bought):
+        return Json(_times(order, count))
+    ends = await asyncio.gather(*(finished(phaya, caller, job_id) for job_id in order.job_ids), return_exceptions=True)
     done = [end for end in ends if isinstance(end, Job)]
     failed = [end for end in ends if isinstance(end, BaseException)]
     if not done:
@@ -76,8 +81,8 @@ async def _made(phaya: System, caller: Caller, body: Any, *, strict: bool) -> Ma
     used = sum((job.price - job.returned for job in done), NOTHING)
     data = [await _picture(phaya, file, form) for job in done for file in files(job)]
     # Pictures that did come are not withheld for those that did not.
-    told: list[str] = [*warnings, *jobs[0]["warnings"], *(str(error) for error in failed)]
-    return {
+    told: list[str] = [*warnings, *order.warnings, *(str(error) for error in failed)]
+    answer = {
         "created": done[0].created_at // 1000,
         "data": data,
         "model": service.path,
@@ -86,6 +91,7 @@ async def _made(phaya: System, caller: Caller, body: Any, *, strict: bool) -> Ma
         "sandbox": done[0].sandbox,
         "warnings": told,
     }
+    return Json(answer, headers=order.headers)
 
 
 def _translated(service: type[Generation], asked: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -115,38 +121,11 @@ def _translated(service: type[Generation], asked: dict[str, Any]) -> tuple[dict[
     return asked, warnings
 
 
-async def _ordered(
-    phaya: System,
-    caller: Caller,
-    service: type[Generation],
-    fields: dict[str, Any],
-    count: int,
-    *,
-    strict: bool,
-    warnings: list[str],
-) -> list[Mapping[str, Any]] | Mapping[str, Any]:
-    """Opens the jobs of all the pictures, or none; the price of them all where `dry_run` is asked for."""
-    if strict and warnings:
-        raise Invalid(*(Fault("body", warning, "strict") for warning in warnings))
-    if fields.get("dry_run"):
-        quote = dict(await ordered(phaya, caller, service, fields, strict=strict))
-        price = quote["credits"] * count
-        message = f"This would cost {price} credits; nothing was charged."
-        return quote | {"credits": price, "affordable": quote["credits_balance"] >= price, "message": message}
-    if count > 1:
-        price = accept(service, fields, strict=strict).request.price(phaya.tariff.rates(service.path)) * count
-        held = await phaya.balance(caller.account_id)
-        if held < price:
-            raise NotEnoughCredits(price, held)
-    opened: list[Mapping[str, Any]] = []
-    try:
-        for _ in range(count):
-            opened.append(await ordered(phaya, caller, service, fields, strict=strict))
-    except BaseException:
-        for job in opened:
-            await phaya.workflow.cancel(job["job_id"], caller.account_id)
-        raise
-    return opened
+def _times(quote: Mapping[str, Any], count: int) -> Mapping[str, object]:
+    """The price of so many pictures, by that of one."""
+    price = quote["credits"] * count
+    message = f"This would cost {price} credits; nothing was charged."
+    return {**quote, "credits": price, "affordable": quote["credits_balance"] >= price, "message": message}
 
 
 async def _picture(phaya: System, file: Mapping[str, Any], form: str) -> dict[str, object]:

@@ -12,6 +12,7 @@ from phaya.web.generations import read_json, strictly
 from phaya.web.openai import names
 from phaya.web.openai.items import read_turn
 from phaya.web.openai.telling import Telling
+from phaya.web.repeats import Sent, given
 from phaya.web.talk import Talk, begin
 
 
@@ -20,22 +21,20 @@ def routes() -> APIRouter:
     router = APIRouter()
 
     @router.post("/responses", operation_id="openai_responses", summary="A response, whole or as events")
-    async def respond(request: Request, phaya: Phaya, caller: Requesting) -> Response:  # pyright: ignore[reportUnusedFunction]
+    async def respond(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Takes `input` (a text or items), `instructions`, function tools and `web_search`, `tool_choice`,
         `text.format`, `max_output_tokens`, `temperature`, `top_p`, `reasoning` and `stream`. The whole conversation is
         sent each time; `previous_response_id` is refused."""
-        turn = read_turn(await read_json(request))
+        body = await read_json(request)
+        turn = read_turn(body)
         names.chats(turn.model)
-        talk = await begin(phaya, caller, turn.body, strict=strictly(request, phaya))
+        talk = await begin(phaya, caller, turn.body, strict=strictly(request, phaya), stamp=sent.stamp(caller, body))
         if not isinstance(talk, Talk):
             return Json(talk)
         talk.warnings.extend(turn.warnings)
         telling = Telling(turn, talk)
         if talk.asked.stream:
-            return EventStream(telling.events(await talk.streamed()))
-        said = await talk.answered()
-        choice = said.choices[0]
-        telling.hear(choice["message"])
-        return Json(telling.whole(choice.get("finish_reason"), said.counted, said.used))
+            return EventStream(talk.sent(telling.events(await talk.streamed()), telling.cut_off))
+        return given(await talk.answered(lambda said, _: telling.told(said)))
 
     return router

@@ -9,13 +9,15 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from phaya.errors import Fault, Invalid
+from phaya.idempotency import Stamp
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Requesting
 from phaya.web.generations import read_json, strictly
 from phaya.web.openai import names
 from phaya.web.openai.recoding import FORMS, recoded
-from phaya.web.openai.waiting import content, files, finished, ordered
+from phaya.web.openai.waiting import Bought, bought, content, files, finished
+from phaya.web.repeats import Sent
 
 # OpenAI's voices, each with one of ours that sounds like it; our own names are taken as they are.
 VOICES = {
@@ -34,15 +36,17 @@ def routes() -> APIRouter:
     router = APIRouter()
 
     @router.post("/audio/speech", operation_id="openai_speech", summary="A text read aloud", response_class=Response)
-    async def speech(request: Request, phaya: Phaya, caller: Requesting) -> Response:  # pyright: ignore[reportUnusedFunction]
+    async def speech(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Takes `input`, `voice`, `model`, `response_format` (mp3 opus aac flac wav pcm) and `speed`; answers with
         the sound. After the time-out it is 504 with the job's id, and the job goes on."""
-        return await _spoken(phaya, caller, await read_json(request), strict=strictly(request, phaya))
+        body = await read_json(request)
+        stamp = sent.stamp(caller, body)
+        return await _spoken(phaya, caller, body, strict=strictly(request, phaya), stamp=stamp)
 
     return router
 
 
-async def _spoken(phaya: System, caller: Caller, body: Any, *, strict: bool) -> Response:
+async def _spoken(phaya: System, caller: Caller, body: Any, *, strict: bool, stamp: Stamp | None) -> Response:
     if not isinstance(body, dict):
         raise Invalid(Fault("body", "must be a JSON object", "model_type"))
     asked = {name: value for name, value in cast("dict[str, Any]", body).items() if value is not None}
@@ -68,10 +72,10 @@ async def _spoken(phaya: System, caller: Caller, body: Any, *, strict: bool) -> 
         fields["voice"] = VOICES.get(voice.lower(), voice)
     if isinstance(voice, dict):  # OpenAI's {"id": …}
         fields["voice"] = cast("dict[str, Any]", voice).get("id")
-    job = await ordered(phaya, caller, service, fields, strict=strict)
-    if job.get("dry_run"):
-        return Json(job)
-    done = await finished(phaya, caller, job["job_id"])
+    order = await bought(phaya, caller, service, fields, strict=strict, stamp=stamp)
+    if not isinstance(order, Bought):
+        return Json(order)
+    done = await finished(phaya, caller, order.job_ids[0])
     sound = await asyncio.to_thread(recoded, await content(phaya, files(done)[0]["key"]), form)
-    headers = {"X-Job-Id": done.id, "X-Credits-Used": str(done.price - done.returned)}
+    headers = {"X-Job-Id": done.id, "X-Credits-Used": str(done.price - done.returned), **order.headers}
     return Response(sound, media_type=FORMS[form].content_type, headers=headers)

@@ -10,7 +10,7 @@ from phaya.catalog.language import ChatRequest
 from phaya.credits import Credits
 from phaya.web.answers import dumps
 from phaya.web.openai.items import Turn
-from phaya.web.talk import Talk, told
+from phaya.web.talk import HUNG_UP, Said, Talk, told
 
 Fields = dict[str, Any]
 
@@ -46,8 +46,15 @@ class Telling:
 
     # --- whole ---
 
-    def hear(self, message: Mapping[str, Any]) -> None:
-        """Takes a whole message."""
+    def told(self, said: Said) -> Fields:
+        """The response of a whole answer."""
+        choice = said.choices[0]
+        self._hear(choice["message"])
+        return self.whole(choice.get("finish_reason"), said.counted, said.used)
+
+    def _hear(self, message: Mapping[str, Any]) -> None:
+        self._output.clear()  # it may be told again
+        self._message = None
         if text := message.get("content"):
             self._begin_message()["content"].append(_part(text))
         for index, call in enumerate(message.get("tool_calls") or []):
@@ -136,9 +143,13 @@ class Telling:
                 )
             yield self._event("response.output_item.done", output_index=place, item=item)
 
-    def _failed(self, error: object) -> bytes:
+    def cut_off(self, used: Credits) -> bytes:
+        """The last event of a response whose client hung up, for when it comes back."""
+        return self._failed({"message": HUNG_UP}, used)
+
+    def _failed(self, error: object, used: Credits | None = None) -> bytes:
         message = error.get("message") if isinstance(error, dict) else error  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        answer = self._response("failed")
+        answer = self._response("failed", None, used)
         answer["error"] = {"code": "server_error", "message": str(message)}  # pyright: ignore[reportUnknownArgumentType]
         return self._event("response.failed", response=answer)
 

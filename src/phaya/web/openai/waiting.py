@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import orjson
 
 from phaya.catalog.service import Generation
+from phaya.credits import Credits
 from phaya.errors import PhayaError
+from phaya.idempotency import Answer, Stamp, Taken
 from phaya.jobs import Job, State
 from phaya.system import System
 from phaya.web.caller import Caller
-from phaya.web.generations import open_job, own_job
+from phaya.web.generations import Order, draft, own_job
+from phaya.web.repeats import REPLAYED, json_answer
 
 LOOK = 0.2
 """Seconds between two looks at the row."""
@@ -40,12 +45,62 @@ class Refused(JobFailed):
     code = "content_policy_violation"
 
 
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """Jobs that are paid for, by this request or by an earlier one with the same key."""
+
+    job_ids: Sequence[str]
+    warnings: Sequence[str]
+    headers: Mapping[str, str]
+
+    @classmethod
+    def before(cls, taken: Taken) -> Self:
+        """The jobs of the earlier request."""
+        return cls(**orjson.loads(taken.answer.body), headers=REPLAYED)
+
+
 async def ordered(
-    phaya: System, caller: Caller, service: type[Generation], body: Mapping[str, Any], *, strict: bool
-) -> Mapping[str, Any]:
-    """Opens a job, or only prices it where `dry_run` is asked for; what the native door answers."""
+    phaya: System,
+    caller: Caller,
+    service: type[Generation],
+    body: Mapping[str, Any],
+    *,
+    strict: bool,
+    stamp: Stamp | None,
+) -> Order | Mapping[str, Any]:
+    """Drafts a job, or prices it where `dry_run` is asked for, as the native door does. Raises Forbidden too."""
     caller.need(service.path, "generate")
-    return await open_job(phaya, caller, service, body, strict=strict)
+    return await draft(phaya, caller, service, body, strict=strict, stamp=stamp)
+
+
+async def bought(
+    phaya: System,
+    caller: Caller,
+    service: type[Generation],
+    body: Mapping[str, Any],
+    *,
+    strict: bool,
+    stamp: Stamp | None,
+    count: int = 1,
+) -> Bought | Mapping[str, Any]:
+    """Opens as many jobs of a kind, all or none; or answers the price of one where `dry_run` is asked for.
+
+    A request that was accepted before gets the jobs of that time.
+    """
+    try:
+        order = await ordered(phaya, caller, service, body, strict=strict, stamp=stamp)
+        if not isinstance(order, Order):
+            return order
+        drafts = [order.job, *(replace(order.job, id=str(uuid.uuid4())) for _ in range(count - 1))]
+        ids = [job.id for job in drafts]
+
+        def tell(left: Credits) -> Answer:
+            return json_answer({"job_ids": ids, "warnings": order.warnings})
+
+        await phaya.workflow.open(*drafts, stamp=stamp, tell=tell)
+        return Bought(ids, order.warnings, {})
+    except Taken as taken:
+        return Bought.before(taken)
 
 
 async def finished(phaya: System, caller: Caller, job_id: str) -> Job:
