@@ -20,6 +20,7 @@ from phaya.addresses import Fetcher, Guard
 from phaya.breaker import Breaker
 from phaya.clock import Clock, SystemClock
 from phaya.database import Embedded
+from phaya.deliverer import Deliverer
 from phaya.intake import Intake
 from phaya.keys import load_secret
 from phaya.limits import Limits
@@ -112,6 +113,8 @@ async def _running(
             },
             media_days=settings.media_days,
         )
+        deliverer = Deliverer(system.workflow, system.results, tariff, system.secret, settings.allowed_networks)
+        stack.push_async_callback(_stop, deliverer, asyncio.create_task(deliverer.run()))
         released = await database.write(jobs.release_all, clock.now())
         if released:
             log.info("worker.recovered", jobs=released)
@@ -254,7 +257,7 @@ async def _providers_host(settings: Settings, tariff: Tariff, public_url: str, c
             )
 
 
-async def _stop(worker: Worker, working: asyncio.Task[None]) -> None:
+async def _stop(worker: Worker | Deliverer, working: asyncio.Task[None]) -> None:
     await worker.stop()
     await working
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from phaya import jobs
+from phaya import deliveries, jobs
 from phaya.catalog import CATALOG
 from phaya.clock import DAY, SECOND
 from phaya.jobs import Job
@@ -23,6 +23,8 @@ log = structlog.get_logger()
 LONGEST_SLEEP = 5 * SECOND
 SWEEP = 600 * SECOND
 CHUNK = 200
+LOG_DAYS = 30
+"""Days for which deliveries of webhooks are remembered."""
 LASTING = tuple(service.path for service in CATALOG if service.lasting)
 
 
@@ -103,10 +105,11 @@ class Worker:
                 await self._moves.stumble(job, repr(error))
 
     async def _sweep(self) -> None:
-        """Deletes results past their time, in chunks."""
+        """Deletes results and deliveries past their time, in chunks."""
         while True:
             try:
                 await self._forget()
+                await self._forget_deliveries()
             except Exception:
                 log.exception("worker.sweep_failed")
             await asyncio.sleep(SWEEP / SECOND)
@@ -120,3 +123,8 @@ class Worker:
                 await workflow.database.write(jobs.forget_results, job.id)
             await asyncio.sleep(0)
         await self._moves.results.forget_inputs(before)
+
+    async def _forget_deliveries(self) -> None:
+        before = self._workflow.clock.now() - LOG_DAYS * DAY
+        while await self._workflow.database.write(deliveries.forget, before, CHUNK) == CHUNK:
+            await asyncio.sleep(0)

@@ -11,13 +11,16 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from phaya import jobs, ledger
+from phaya import deliveries, jobs, ledger
 from phaya.calls import Call, pack
 from phaya.clock import MINUTE, Clock
 from phaya.credits import NOTHING, Credits
 from phaya.database import Database
 from phaya.jobs import Job, Lost, State, Step
 from phaya.providers.roster import REMOTE, Roster
+from phaya.webhooks import Event
+
+ENDINGS = {State.COMPLETED: Event.COMPLETED, State.FAILED: Event.FAILED, State.CANCELLED: Event.CANCELLED}
 
 
 class Workflow:
@@ -43,6 +46,7 @@ class Workflow:
         self._secret = secret
         self._scale = deadline_scale
         self._wakers: list[Callable[[], None]] = []
+        self._heralds: list[Callable[[], None]] = []
 
     def on_wake(self, waker: Callable[[], None]) -> None:
         """Registers who is told when a job became due now."""
@@ -52,6 +56,15 @@ class Workflow:
         """Tells the workers of this process that there is something to do."""
         for waker in self._wakers:
             waker()
+
+    def on_news(self, herald: Callable[[], None]) -> None:
+        """Registers who is told when there is something to tell to the receivers of webhooks."""
+        self._heralds.append(herald)
+
+    def spread(self) -> None:
+        """Tells the deliverer of this process that there is something to tell."""
+        for herald in self._heralds:
+            herald()
 
     # ── opening and ending, each one transaction ─────────────────────────────────────────────────────────
 
@@ -100,6 +113,7 @@ class Workflow:
         done = await self.database.write(cancel_job, job_id, account_id, self.clock.now(), self.scaled(MINUTE))
         if done:
             self.wake()
+            self.spread()
         return done
 
     # ── callbacks ────────────────────────────────────────────────────────────────────────────────────────
@@ -142,7 +156,7 @@ def open_job(connection: Connection, job: Job) -> Credits:
 def end_job(
     connection: Connection, job: Job, now: int, state: State, cost: Credits, values: Mapping[str, object]
 ) -> Job:
-    """Writes a job's end and returns what it did not cost, together. Raises Lost."""
+    """Writes a job's end, returns what it did not cost and has its owner told of it, together. Raises Lost."""
     if job.state.ended:
         raise Lost(job.id)
     back = job.price - cost
@@ -152,6 +166,15 @@ def end_job(
     given = ledger.give_back(connection, job.account_id, job.key_id, job.id, back, now)
     if back and not given:
         raise AssertionError(f"job {job.id} was given its credits back before it ended")
+    if job.step is not Step.TALKING:  # whoever chats has heard the end already
+        deliveries.announce(connection, after, ENDINGS[state], now)
+    return after
+
+
+def keep_late(connection: Connection, job: Job, now: int, results: str) -> Job:
+    """Writes the results of a job that has ended without them, and has its owner told. Raises Lost."""
+    after = jobs.change(connection, job, now, step=Step.DONE, next_at=None, results=results)
+    deliveries.announce(connection, after, Event.LATE_RESULT, now)
     return after
 
 

@@ -17,7 +17,7 @@ from phaya.errors import Fault, Invalid, NotFound, PhayaError
 from phaya.schema import accounts
 from phaya.settings import Settings
 from phaya.tariff import Tariff
-from phaya.web import account, characters, chat, generations, media, platforms, voices
+from phaya.web import account, characters, chat, generations, media, platforms, voices, webhooks
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
 from phaya.web.openai import install as install_openai
@@ -38,7 +38,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
         expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Should-Retry", "X-Job-Id"],
         max_age=86400,
     )
-    parts = (characters, voices, media, platforms, chat, account)
+    parts = (characters, voices, media, platforms, chat, account, webhooks)
     for router in (generations.routes(tariff), *(part.routes() for part in parts)):
         app.include_router(router, prefix="/api/v1")
     app.include_router(_health())
