@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from standardwebhooks import WebhookVerificationError
 
+import servers
 from conftest import Phaya, running
 from phaya.catalog import CATALOG
 from phaya.catalog.service import Generation
@@ -79,6 +83,34 @@ async def test_the_end_of_a_job_is_told_to_its_webhook_url_and_to_the_account(ph
     rows = await settled(phaya, key, f"job_id={job['job_id']}")
     assert {row["id"] for row in rows} == {heard.id for heard in receiver.heard}
     assert [(row["state"], row["attempts"], row["last_status"]) for row in rows] == [("delivered", 1, 204)] * 2
+
+
+async def test_the_receiver_in_the_documents_takes_what_is_signed_and_nothing_else(phaya: Phaya) -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs/webhooks.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"^```python receive\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    key, port = await phaya.new_key(), servers.free_port()
+    made = await endpoint(phaya, key, f"http://127.0.0.1:{port}/")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, env={"WEBHOOK_SECRET": made["secret"], "PORT": str(port)},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    forged = await phaya.session.post(f"http://127.0.0.1:{port}/", data=b"{}")
+                    break
+                except aiohttp.ClientConnectionError:
+                    await asyncio.sleep(0.05)
+        job = await create(phaya, key)
+        assert process.stdout is not None
+        printed = await asyncio.wait_for(process.stdout.readline(), 30)
+    finally:
+        process.kill()
+        await process.wait()
+
+    assert forged.status == 400
+    assert printed.decode().split() == ["job.completed", job["job_id"]]
 
 
 async def test_a_dry_run_tells_nobody(phaya: Phaya, receiver: Receiver) -> None:

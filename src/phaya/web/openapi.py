@@ -97,12 +97,12 @@ def create_docs(service: type[Generation], rates: Rates | None = None, *, estima
         "default": False,
         "description": "Validate and price only; nothing is charged or started.",
     }
-    schema["properties"]["webhook_url"] = {
-        "type": ["string", "null"],
-        "maxLength": LONGEST,
-        "default": None,
-        "description": "Is told of the job's end by a signed request, besides the account's webhooks.",
-    }
+    if not estimate:
+        schema["properties"]["webhook_url"] = {
+            "type": "string",
+            "description": "Is told of the job's end by a signed request, besides the account's webhooks; an http or "
+            f"https address of at most {LONGEST} characters.",
+        }
     done = _quote() if estimate else {"anyOf": [_created(service), _quote()]}
     prices = ", ".join(f"{name} {amount}" for name, amount in (rates or service.rates).items())
     return {
