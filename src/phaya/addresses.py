@@ -173,6 +173,27 @@ class FetchFailed(Exception):
         self.transient = transient
 
 
+def failure(error: UrlRefused | TimeoutError | aiohttp.ClientError, seconds: float) -> FetchFailed:
+    """What went wrong with a request that might take so many seconds, in words for whoever gave its address."""
+    match error:
+        case UrlRefused():
+            return FetchFailed(error.message)
+        case aiohttp.ServerTimeoutError():
+            return FetchFailed("it stopped answering", transient=True)
+        case TimeoutError():
+            return FetchFailed(f"it took longer than {seconds:g} s", transient=True)
+        case aiohttp.ClientSSLError():
+            return FetchFailed("it has no valid certificate")
+        case aiohttp.ClientConnectorDNSError():
+            return FetchFailed("it names a host that is not known", transient=True)
+        case aiohttp.ClientConnectorError(os_error=AddressRefused()):
+            return FetchFailed("the address is not public")
+        case aiohttp.ClientConnectorError():
+            return FetchFailed("it could not be reached", transient=True)
+        case _:
+            return FetchFailed("it gave a broken answer", transient=True)
+
+
 _REDIRECTS = (301, 302, 303, 307, 308)
 _WRITTEN_AT_ONCE = 1 << 20
 
@@ -214,22 +235,8 @@ class Fetcher:
                 fetched = await self._follow(url, path, limit)
             done = True
             return fetched
-        except UrlRefused as error:
-            raise FetchFailed(error.message) from error
-        except aiohttp.ServerTimeoutError as error:
-            raise FetchFailed("it stopped answering", transient=True) from error
-        except TimeoutError as error:
-            raise FetchFailed(f"it took longer than {self._total_seconds:g} s", transient=True) from error
-        except aiohttp.ClientSSLError as error:
-            raise FetchFailed("it has no valid certificate") from error
-        except aiohttp.ClientConnectorDNSError as error:
-            raise FetchFailed("it names a host that is not known", transient=True) from error
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, AddressRefused):
-                raise FetchFailed("the address is not public") from error
-            raise FetchFailed("it could not be reached", transient=True) from error
-        except aiohttp.ClientError as error:
-            raise FetchFailed("it gave a broken answer", transient=True) from error
+        except (UrlRefused, TimeoutError, aiohttp.ClientError) as error:
+            raise failure(error, self._total_seconds) from error
         finally:
             if not done:
                 _discard(path)

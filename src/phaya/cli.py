@@ -232,7 +232,9 @@ def keys_create(
     name: Annotated[str, typer.Option(help="What the key is for.")] = "key",
     credits: Annotated[str | None, typer.Option(help="Credits to grant the account first.")] = None,
     cap: Annotated[str | None, typer.Option(help="Credits that this key may spend at the most.")] = None,
-    scope: Annotated[list[str] | None, typer.Option(help="A service, 'generate' or 'chat'; none = everything.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="A service, 'generate', 'chat' or 'webhooks'; none = everything.")
+    ] = None,
     rate: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
     as_json: AsJson = False,
 ) -> None:

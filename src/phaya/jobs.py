@@ -83,6 +83,7 @@ class Job:
     rates: str | None = None
     submitted_at: int | None = None
     ended_at: int | None = None
+    webhook_url: str | None = None
 
 
 _NAMES = tuple(field.name for field in fields(Job))

@@ -27,7 +27,7 @@ from phaya.providers import Exhausted, NotThere, OutOfOrder, Rejected, Remote, R
 from phaya.providers.roster import circuits, fingerprint
 from phaya.results import Results, Unkept
 from phaya.ways import Ways, pack_ways, unpack_ways
-from phaya.workflow import Workflow, end_job
+from phaya.workflow import Workflow, end_job, keep_late
 
 log = structlog.get_logger()
 
@@ -297,7 +297,8 @@ class Moves:
             )
         if job.state.ended:
             # It came after the refund: the user may have it, and is not charged again.
-            return await self._change(job, step=Step.DONE, next_at=None, results=kept)
+            await self.database.write(keep_late, job, self.clock.now(), kept)
+            return self.workflow.spread()
         await self._finish(job, kept)
         return None
 
@@ -361,6 +362,7 @@ class Moves:
         cost = self.results.cost(job, kept)
         written = {"results": kept, "progress": 1000, **values}
         await self.database.write(end_job, job, self.clock.now(), State.COMPLETED, cost, written)
+        self.workflow.spread()
         log.info("job.completed", job=job.id, service=job.service)
 
     async def _fail(self, job: Job, reason: str, code: str, *, watch: bool = False, **values: Any) -> None:
@@ -374,6 +376,7 @@ class Moves:
             NOTHING,
             {"error": reason, "error_code": code, **values},
         )
+        self.workflow.spread()
         log.info("job.failed", job=job.id, service=job.service, code=code, reason=reason)
 
     async def _look_later(self, job: Job, **values: Any) -> None:

@@ -22,6 +22,7 @@ from phaya import __version__, jobs, keys
 from phaya.addresses import Fetcher, Guard
 from phaya.breaker import Breaker
 from phaya.clock import DAY, SECOND, Clock
+from phaya.deliverer import Deliverer
 from phaya.engine import Engine, engine
 from phaya.intake import Intake
 from phaya.limits import Limits
@@ -107,6 +108,8 @@ async def node(
                 log.info("worker.recovered", jobs=released)
             door = Door(settings.data_dir, memory.database, system.secret, memory.clock, tariff.paths)
             await stack.enter_async_context(door)
+        deliverer = Deliverer(system.workflow, system.results, tariff, system.secret, settings.allowed_networks)
+        stack.push_async_callback(_stop, deliverer, asyncio.create_task(deliverer.run()))
         working = asyncio.create_task(worker.run())
         stack.push_async_callback(_stop, worker, working)
         log.info(
@@ -289,7 +292,7 @@ def _work_folder(parent: Path, *, shared: bool) -> Generator[Path]:
         yield Path(name)
 
 
-async def _stop(worker: Worker, working: asyncio.Task[None]) -> None:
+async def _stop(worker: Worker | Deliverer, working: asyncio.Task[None]) -> None:
     await worker.stop()
     await working
 

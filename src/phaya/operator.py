@@ -31,7 +31,7 @@ from phaya.tariff_file import tariff_of
 log = structlog.get_logger()
 
 LONGEST_LINE = 1_000_000
-SCOPES = ("generate", "chat")
+SCOPES = ("generate", "chat", "webhooks")
 """Scopes beside the paths of the services."""
 
 

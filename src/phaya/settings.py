@@ -68,7 +68,8 @@ class Settings(BaseSettings):
     allowed_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(),
         alias="PHAYA_ALLOWED_NETWORKS",
-        description="Networks that inputs and results may be fetched from besides public ones, comma-separated.",
+        description="Networks that inputs and results may be fetched from, and webhooks sent to, besides public ones, "
+        "comma-separated.",
     )
     deadline_scale: float = Field(
         default=1.0,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
-from phaya import ledger
+from phaya import ledger, telling
 from phaya.breaker import Circuits
 from phaya.clock import Clock
 from phaya.credits import Credits
@@ -60,9 +59,4 @@ class System:
         """What an account can spend."""
         return await self.database.read(ledger.balance, account_id)
 
-    @staticmethod
-    def written(moment: int | None) -> str | None:
-        """A stored time as clients read it: ISO 8601, UTC, milliseconds."""
-        if moment is None:
-            return None
-        return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    written = staticmethod(telling.written)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from phaya import idempotency, jobs
+from phaya import deliveries, idempotency, jobs
 from phaya.catalog import CATALOG
 from phaya.clock import DAY, SECOND
 from phaya.jobs import Job
@@ -25,6 +25,8 @@ RENEWAL = 5.0
 """Seconds between two renewals of the leases; several fit into one lease."""
 SWEEP = 600 * SECOND
 CHUNK = 200
+LOG_DAYS = 30
+"""Days for which deliveries of webhooks are remembered."""
 LASTING = tuple(service.path for service in CATALOG if service.lasting)
 
 
@@ -121,10 +123,11 @@ class Worker:
                 log.exception("worker.renewal_failed")
 
     async def _sweep(self) -> None:
-        """Deletes results and idempotency keys past their time, in chunks."""
+        """Deletes results, deliveries and idempotency keys past their time, in chunks."""
         while True:
             try:
                 await self._forget()
+                await self._forget_deliveries()
             except Exception:
                 log.exception("worker.sweep_failed")
             await asyncio.sleep(SWEEP / SECOND)
@@ -139,4 +142,9 @@ class Worker:
             await asyncio.sleep(0)
         await self._moves.results.forget_inputs(before)
         while await workflow.database.write(idempotency.forget, workflow.clock.now(), CHUNK) == CHUNK:
+            await asyncio.sleep(0)
+
+    async def _forget_deliveries(self) -> None:
+        before = self._workflow.clock.now() - LOG_DAYS * DAY
+        while await self._workflow.database.write(deliveries.forget, before, CHUNK) == CHUNK:
             await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from phaya import idempotency, jobs, ledger
+from phaya import deliveries, idempotency, jobs, ledger
 from phaya.calls import Call, pack
 from phaya.clock import MINUTE, Clock
 from phaya.credits import NOTHING, Credits
@@ -20,6 +20,9 @@ from phaya.errors import NotEnoughCredits
 from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job, Lost, State, Step
 from phaya.providers.roster import REMOTE, Roster
+from phaya.webhooks import Event
+
+ENDINGS = {State.COMPLETED: Event.COMPLETED, State.FAILED: Event.FAILED, State.CANCELLED: Event.CANCELLED}
 
 
 class Wordless(BaseModel):
@@ -52,6 +55,7 @@ class Workflow:
         self._secret = secret
         self._scale = deadline_scale
         self._wakers: list[Callable[[], None]] = []
+        self._heralds: list[Callable[[], None]] = []
 
     def on_wake(self, waker: Callable[[], None]) -> None:
         """Registers who is told when a job became due now."""
@@ -61,6 +65,15 @@ class Workflow:
         """Tells the workers of this process that there is something to do."""
         for waker in self._wakers:
             waker()
+
+    def on_news(self, herald: Callable[[], None]) -> None:
+        """Registers who is told when there is something to tell to the receivers of webhooks."""
+        self._heralds.append(herald)
+
+    def spread(self) -> None:
+        """Tells the deliverer of this process that there is something to tell."""
+        for herald in self._heralds:
+            herald()
 
     # ── opening and ending, each one transaction ─────────────────────────────────────────────────────────
 
@@ -115,6 +128,7 @@ class Workflow:
         done = await self.database.write(cancel_job, job_id, account_id, self.clock.now(), self.scaled(MINUTE))
         if done:
             self.wake()
+            self.spread()
         return done
 
     # ── callbacks ────────────────────────────────────────────────────────────────────────────────────────
@@ -179,7 +193,7 @@ def open_jobs(
 def end_job(
     connection: Connection, job: Job, now: int, state: State, cost: Credits, values: Mapping[str, object]
 ) -> Job:
-    """Writes a job's end and returns what it did not cost, together. Raises Lost.
+    """Writes a job's end, returns what it did not cost and has its owner told of it, together. Raises Lost.
 
     A call that failed with its request frees the key of that request: sent again, it is to be tried again.
     """
@@ -192,10 +206,19 @@ def end_job(
     given = ledger.give_back(connection, job.account_id, job.key_id, job.id, back, now)
     if back and not given:
         raise AssertionError(f"job {job.id} was given its credits back before it ended")
-    if job.step is Step.TALKING and state is not State.COMPLETED:
+    if job.step is not Step.TALKING:
+        deliveries.announce(connection, after, ENDINGS[state], now)
+    elif state is not State.COMPLETED:  # whoever chats has heard the end already
         key = Wordless.model_validate_json(job.request).idempotency_key
         if key is not None:
             idempotency.free(connection, job.account_id, key, job.id)
+    return after
+
+
+def keep_late(connection: Connection, job: Job, now: int, results: str) -> Job:
+    """Writes the results of a job that has ended without them, and has its owner told. Raises Lost."""
+    after = jobs.change(connection, job, now, step=Step.DONE, next_at=None, results=results)
+    deliveries.announce(connection, after, Event.LATE_RESULT, now)
     return after
 
 

@@ -14,8 +14,10 @@ from phaya.catalog.fields import RATIO_NAMES
 from phaya.catalog.service import Generation
 from phaya.errors import Fault, Invalid
 
-CONTROLS = ("dry_run",)
+CONTROLS = ("dry_run", "webhook_url")
 """Fields that every create takes beside the service's own."""
+CONTROL_SLIPS = {"webhook": "webhook_url"}
+"""Other names under which they come."""
 
 G = TypeVar("G", bound=Generation)
 
@@ -44,6 +46,8 @@ def accept(service: type[G], body: object, *, strict: bool = False) -> Accepted[
             values[name] = value
         elif name in CONTROLS:
             continue
+        elif (control := CONTROL_SLIPS.get(name)) and control not in mended:
+            warnings.append(f"'{name}' was read as '{control}'.")
         elif (meant := spellings.get(name)) and meant not in mended and meant not in values:
             values[meant] = value
             warnings.append(f"'{name}' was read as '{meant}'.")

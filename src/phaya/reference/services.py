@@ -79,6 +79,7 @@ def _service(service: type[Generation]) -> Iterator[str]:
     if service.cost is not Generation.cost:
         yield "A job holds the most that it can cost, and returns what is left."
     yield f"`POST /api/v1/{service.path}/estimate`, or `dry_run: true`, answers a request's price and costs nothing."
+    yield "`webhook_url` in the body names who is told of the job's end, see [webhooks.md](../webhooks.md)."
     yield "## Answer"
     place = "It is made on this server. " if service.local else ""
     yield "\n".join(

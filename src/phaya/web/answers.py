@@ -5,28 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from fastapi import Request
 from starlette.responses import Response
 
-from phaya.credits import Credits
 from phaya.errors import Invalid, NotEnoughCredits, PhayaError
 from phaya.idempotency import HEADER, InProgress
+from phaya.telling import dumps
 from phaya.web.paths import is_openai
 
 LONGEST_RETRY = 120
 """Seconds that OpenAI's clients would wait before they try again by themselves."""
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Credits):
-        return value.number()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def dumps(value: object) -> bytes:
-    """JSON, with amounts digit for digit."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 class Json(Response):

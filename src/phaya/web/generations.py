@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
-from pydantic import JsonValue
 from starlette.responses import Response
 
-from phaya import jobs
+from phaya import jobs, telling, webhooks
 from phaya.catalog.acceptance import Accepted, accept
 from phaya.catalog.service import Generation
 from phaya.credits import NOTHING, Credits
@@ -21,7 +19,7 @@ from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job, State
 from phaya.system import System
 from phaya.tariff import Tariff, write_rates
-from phaya.ways import unpack_ways
+from phaya.telling import MESSAGES
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Polling, Requesting, system
 from phaya.web.openapi import create_docs, first_word, paid_docs, plain_docs, status_docs
@@ -29,13 +27,6 @@ from phaya.web.repeats import Sent, given, json_answer, look
 
 LARGEST_BODY = 32_000_000
 """Bytes of a JSON body at the most; inputs may be data URLs."""
-
-MESSAGES = {
-    State.QUEUED: "The job waits for its turn.",
-    State.PROCESSING: "The job is being worked on.",
-    State.COMPLETED: "The result is ready.",
-    State.CANCELLED: "The job was cancelled; its credits were returned.",
-}
 
 
 async def read_json(request: Request, largest: int = LARGEST_BODY) -> Any:
@@ -186,6 +177,7 @@ async def draft(
     dry = body.get("dry_run", False)
     if not isinstance(dry, bool):
         raise Invalid(Fault("dry_run", "must be true or false"))
+    hook = _webhook_url(phaya, body)
     if dry:
         return await quote(phaya, caller, accepted)
     await phaya.offers.check(accepted.request)
@@ -202,7 +194,7 @@ async def draft(
         service.minutes,
     )
     kept_rates = None if service.cost is Generation.cost else write_rates(rates)
-    job = replace(job, ways=ways, rates=kept_rates)
+    job = replace(job, ways=ways, rates=kept_rates, webhook_url=hook)
     return Order(job, [*accepted.warnings, *phaya.workflow.roster.kie_routes.notes(call)])
 
 
@@ -224,6 +216,16 @@ def _created(phaya: System, service: type[Generation], order: Order, left: Credi
         "sandbox": job.sandbox,
         "warnings": order.warnings,
     }
+
+
+def _webhook_url(phaya: System, body: Mapping[str, object]) -> str | None:
+    """Who is told of the job's end, if anybody. Raises Invalid."""
+    given = body.get("webhook_url")
+    if given is None:
+        given = body.get("webhook")
+    if given is None:
+        return None
+    return webhooks.checked_url(webhooks.guard(phaya.settings.allowed_networks), given, "webhook_url")
 
 
 async def quote(phaya: System, caller: Caller, accepted: Accepted[Generation]) -> Mapping[str, object]:
@@ -257,48 +259,7 @@ async def own_job(phaya: System, caller: Caller, job_id: str) -> Job:
 
 def tell(phaya: System, job: Job, route: type[Generation]) -> Mapping[str, object]:
     """A job in the words and fields of the route that was asked, whichever service made it."""
-    kept = phaya.results.told(job)
-    shown = kept if job.state is State.COMPLETED else None
-    result = shown.links[0] if shown and shown.links else None
-    message = job.error if job.state is State.FAILED else MESSAGES[job.state]
-    if job.state is State.COMPLETED and kept is None:
-        message = "The result was deleted after its storage time."
-    answer: dict[str, object] = {
-        "success": True,
-        "job_id": job.id,
-        "id": job.id,
-        "task_id": job.ticket,
-        "service": job.service,
-        "status": route.words.spell(job.state),
-        "state": job.state,
-        "progress": round(_progress(phaya, job), 3),
-        "message": message,
-        **route.answer.spell(shown),
-        "result_url": result,
-        "error": job.error if job.state in (State.FAILED, State.CANCELLED) else None,
-        "error_code": job.error_code,
-        "credits_used": job.price,
-        "credits_refunded": job.returned,
-        "created_at": phaya.written(job.created_at),
-        "completed_at": phaya.written(job.ended_at),
-        "processing_time_ms": (job.ended_at or phaya.clock.now()) - job.created_at,
-        "sandbox": job.sandbox,
-    }
-    if (ways := unpack_ways(job.ways)) and ways.current != job.service:
-        answer["made_by"] = ways.current
-    if kept and kept.links and job.state in (State.FAILED, State.CANCELLED):
-        # It arrived after the refund; it is the user's, without a second charge.
-        told = list(kept.links) or [*phaya.tariff.services[job.service].answer.spell(kept).values()]
-        answer["late_result"] = cast("JsonValue", told)
-    return answer
-
-
-def _progress(phaya: System, job: Job) -> float:
-    """How far the job is, 0..1. KIE tells nothing of it for most models: then by the time such jobs take."""
-    if job.progress or job.state is not State.PROCESSING:
-        return job.progress / 1000
-    age = (phaya.clock.now() - job.created_at) / 1000
-    return 0.95 * (1 - math.exp(-age / phaya.tariff.services[job.service].seconds))
+    return telling.tell(phaya.results, phaya.tariff, phaya.clock.now(), job, route)
 
 
 def _states(service: type[Generation], word: str | None) -> tuple[State, ...]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from phaya.catalog.language import ChatRequest
 from phaya.catalog.service import Generation, Rates
+from phaya.webhooks import LONGEST
 
 Schema = dict[str, Any]
 
@@ -61,8 +62,8 @@ def openai_docs() -> dict[int | str, dict[str, Any]]:
         502: "The model failed.",
         504: "It took too long; the job goes on.",
     }
-    inner = _object({"message": TEXT, "type": TEXT, "code": MAYBE_TEXT, "param": MAYBE_TEXT})
-    schema = _object({"error": inner, "message": TEXT})
+    inner = object_of({"message": TEXT, "type": TEXT, "code": MAYBE_TEXT, "param": MAYBE_TEXT})
+    schema = object_of({"error": inner, "message": TEXT})
     return {
         status: {"description": text, "content": {"application/json": {"schema": schema}}}
         for status, text in (REFUSALS | more).items()
@@ -102,6 +103,12 @@ def create_docs(service: type[Generation], rates: Rates | None = None, *, estima
         "default": False,
         "description": "Validate and price only; nothing is charged or started.",
     }
+    if not estimate:
+        schema["properties"]["webhook_url"] = {
+            "type": "string",
+            "description": "Is told of the job's end by a signed request, besides the account's webhooks; an http or "
+            f"https address of at most {LONGEST} characters.",
+        }
     done = _quote() if estimate else {"anyOf": [_created(service), _quote()]}
     prices = ", ".join(f"{name} {amount}" for name, amount in (rates or service.rates).items())
     return {
@@ -144,7 +151,7 @@ def status_docs(name: str, services: Sequence[type[Generation]]) -> Schema:
     }
     return {
         "summary": f"Status of {name}",
-        "responses": {"200": _answer("Where the job stands.", _object(properties))},
+        "responses": {"200": _answer("Where the job stands.", object_of(properties))},
     }
 
 
@@ -167,7 +174,7 @@ def chat_docs() -> Schema:
                 "description": "The answer; with `stream` OpenAI-shaped events that end with `data: [DONE]`.",
                 "content": {
                     "application/json": {
-                        "schema": _object(
+                        "schema": object_of(
                             {
                                 "success": {"type": "boolean"},
                                 "id": MAYBE_TEXT,
@@ -197,7 +204,7 @@ def first_word(service: type[Generation]) -> str:
 def answer_docs(request: type[BaseModel], description: str, fields: Sequence[str], summary: str) -> Schema:
     """A route that takes a request of the catalog and answers with these fields."""
     body: Schema = {"schema": _inlined(body_schema(request)), "example": getattr(request, "example", {})}
-    answer = _object({field: {} for field in fields})
+    answer = object_of({field: {} for field in fields})
     return {
         "summary": summary,
         "description": description,
@@ -206,8 +213,17 @@ def answer_docs(request: type[BaseModel], description: str, fields: Sequence[str
     }
 
 
+def told_docs(summary: str, told: Schema, request: type[BaseModel] | None = None, example: object = None) -> Schema:
+    """A route that answers with an object of these properties, and takes a body where a model of it is given."""
+    docs: Schema = {"summary": summary, "responses": {"200": _answer(f"{summary}.", object_of(told))}}
+    if request is not None:
+        body: Schema = {"schema": _inlined(body_schema(request)), "example": example}
+        docs["requestBody"] = {"required": True, "content": {"application/json": body}}
+    return docs
+
+
 def _created(service: type[Generation]) -> Schema:
-    return _object(
+    return object_of(
         {
             "success": {"type": "boolean"},
             "job_id": TEXT,
@@ -227,7 +243,7 @@ def _created(service: type[Generation]) -> Schema:
 
 
 def _quote() -> Schema:
-    return _object(
+    return object_of(
         {
             "success": {"type": "boolean"},
             "dry_run": {"const": True},
@@ -242,7 +258,8 @@ def _quote() -> Schema:
     )
 
 
-def _object(properties: Schema) -> Schema:
+def object_of(properties: Schema) -> Schema:
+    """An object that has all of these properties."""
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
