@@ -17,12 +17,10 @@ from fastapi import FastAPI
 
 from phaya import __version__, jobs
 from phaya.addresses import Fetcher, Guard
-from phaya.breaker import Breaker
 from phaya.clock import Clock, SystemClock
 from phaya.database import Embedded
 from phaya.intake import Intake
 from phaya.keys import load_secret
-from phaya.limits import Limits
 from phaya.moves import Moves
 from phaya.offers import Offers
 from phaya.operator import Door
@@ -38,6 +36,7 @@ from phaya.providers.ytdlp import YtDlp
 from phaya.results import KEEP_SECONDS, Results
 from phaya.serving import listen, serving
 from phaya.settings import Settings
+from phaya.sharing import sharing
 from phaya.storage import Storage
 from phaya.system import System
 from phaya.tariff import Tariff
@@ -156,7 +155,8 @@ async def _assemble(
     shutil.rmtree(work, ignore_errors=True)  # left over by a process that died
     secret = load_secret(settings.secret, settings.data_dir)
     results = Results(storage, made, work, tariff)
-    limits = Limits()
+    shared = await stack.enter_async_context(sharing(settings.redis_url, database, clock, tariff.patience))
+    limits, breaker = shared.limits, shared.breaker
     kie = Kie(session, host.kie_url, host.kie_keys, host.webhook_keys, clock) if host.kie_keys else None
     openrouter = (
         OpenRouter(session, host.openrouter_url, host.openrouter_key, settings.public_url)
@@ -186,7 +186,6 @@ async def _assemble(
         sandbox=settings.sandbox,
     )
     intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
-    breaker = Breaker(clock, tariff.patience)
     offers = Offers(tariff, workflow.roster, breaker, clock)
     return System(
         settings, public_url, secret, clock, database, limits, results, intake, workflow, openrouter,

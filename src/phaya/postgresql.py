@@ -47,6 +47,7 @@ class PostgreSQL:
         """
         address = _address(url)
         self._writers = _engine(address, connections)
+        self._singles = self._writers.execution_options(isolation_level="AUTOCOMMIT")  # the same connections
         readers = _engine(address, max(2, connections // 2), default_transaction_read_only="on")
         # Each read is one statement, or several that need no common moment: no BEGIN and ROLLBACK around them.
         self._readers = readers.execution_options(isolation_level="AUTOCOMMIT")
@@ -99,10 +100,20 @@ class PostgreSQL:
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `work` on a connection that cannot write. Raises DatabaseDown."""
+        return await self._plainly(self._readers, lambda connection: work(connection, *args, **kwargs))
+
+    async def single(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work`, which is one statement that may write: one way there and back, where `write` needs three.
+
+        It is run again where its connection turned out to be dead, so it may have been done twice. Raises DatabaseDown.
+        """
+        return await self._plainly(self._singles, lambda connection: work(connection, *args, **kwargs))
+
+    async def _plainly(self, engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
         for attempt in range(1, TRIES + 1):
             try:
-                async with self._readers.connect() as connection:
-                    return await connection.run_sync(lambda c: work(c, *args, **kwargs))
+                async with engine.connect() as connection:
+                    return await connection.run_sync(work)
             except (DBAPIError, OSError, NoneFree) as error:
                 if not _is_down(error):
                     raise

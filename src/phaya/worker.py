@@ -14,8 +14,9 @@ import structlog
 
 from phaya import jobs
 from phaya.catalog import CATALOG
-from phaya.clock import DAY, SECOND
+from phaya.clock import DAY, HOUR, SECOND
 from phaya.jobs import Job
+from phaya.meters import forget_meters
 from phaya.moves import LEASE, Moves
 
 log = structlog.get_logger()
@@ -103,7 +104,7 @@ class Worker:
                 await self._moves.stumble(job, repr(error))
 
     async def _sweep(self) -> None:
-        """Deletes results past their time, in chunks."""
+        """Deletes results past their time, in chunks, and meters that count nothing any more."""
         while True:
             try:
                 await self._forget()
@@ -120,3 +121,4 @@ class Worker:
                 await workflow.database.write(jobs.forget_results, job.id)
             await asyncio.sleep(0)
         await self._moves.results.forget_inputs(before)
+        await workflow.database.write(forget_meters, workflow.clock.now() - HOUR)
