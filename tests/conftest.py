@@ -162,6 +162,7 @@ def settings(folder: Path, **values: Any) -> Settings:
         "OPENROUTER_API_KEY": None,
         "GEMINI_API_KEY": None,
         "PHAYA_DATABASE_URL": None,
+        "PHAYA_REDIS_URL": None,
         "PHAYA_DOWNLOAD_PROXY": "http://127.0.0.1:9",  # nobody is there: no test leaves this machine
     }
     return Settings(**(given | values))

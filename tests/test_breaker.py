@@ -12,19 +12,19 @@ from phaya.breaker import PROBE, Breaker, Patience
 from phaya.catalog import SERVICES
 from phaya.jobs import State, Step
 from phaya.providers import OutOfOrder, Rejected, Unavailable, Unknown
+from stores import PATIENCE, Node, node, nodes, postgresql_url, redis_url
 from test_moves import Bench, bench
 
-__all__ = ["bench"]
+__all__ = ["bench", "node", "nodes", "postgresql_url", "redis_url"]
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = Patience(failures=3, refusals=2, window=60, rest=30, longest=100)
 SORA = "kie sora-2-text-to-video"
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    return Breaker(clock, PATIENCE)
+def breaker(clock: Clock, node: Node) -> Breaker:
+    return Breaker(clock, PATIENCE, node.shelf)
 
 
 async def fail(breaker: Breaker, times: int, name: str = "kie") -> None:

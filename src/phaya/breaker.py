@@ -3,22 +3,28 @@
 A circuit is a name: a provider's (`kie`), or that of one of its models (`kie sora-2-text-to-video`).
 
     closed ─ failures in a row ─▶ resting ─ time ─▶ half open ─ one is let through ─▶ closed, or resting for longer
+
+What is known of the circuits may be shared by several nodes: see circuits.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
 
 from phaya.clock import SECOND, Clock
+from phaya.link import Apart
 
 log = structlog.get_logger()
 
 PROBE = 180 * SECOND
 """After so long a trial that told nothing (its process died) is forgotten; no submit takes longer."""
+FRESH = 1 * SECOND
+"""For so long a node goes by what it last read of the shared circuits."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,10 @@ class Circuits(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Circuit:
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """What is remembered of a circuit from its first failure to its next success. Times are milliseconds since 1970."""
+
     failures: int = 0
     failed_at: int = 0
     rests: int = 0
@@ -78,67 +86,157 @@ class _Circuit:
     probe_until: int = 0
     reason: str = ""
 
+    def wait(self, now: int) -> int:
+        """Milliseconds until it lets somebody through; 0 or less where it does now."""
+        # A trial's outcome is awaited: nobody knows how long, so those behind it come back soon.
+        return max(self.until - now, min(self.probe_until - now, 2 * SECOND))
+
+    def admitted(self, now: int) -> Circuit:
+        """After it let somebody through: half open, it lets nobody else through until it hears."""
+        return replace(self, probe_until=now + PROBE) if self.rests else self
+
+    def failed(self, now: int, reason: str, limit: int, patience: Patience) -> Circuit:
+        """After one more failure: it rests from the `limit`th in a row on, and after a failed trial."""
+        if now < self.until:
+            return self  # it was under way before the rest began
+        failures = 1 if now - self.failed_at > patience.window * SECOND else self.failures + 1
+        if not self.rests and failures < limit:
+            return replace(self, failures=failures, failed_at=now)
+        seconds = min(patience.rest * 2.0 ** min(self.rests, 30), patience.longest)
+        return Circuit(failed_at=now, rests=self.rests + 1, until=now + int(seconds * SECOND), reason=reason)
+
+
+Known = Mapping[str, Circuit]
+Step = Callable[[Known], Mapping[str, Circuit | None]]
+"""From what is known of some circuits to what changes in them; None forgets one. It may be asked more than once."""
+
+
+class Shelf(Protocol):
+    """Where circuits are kept for several nodes. Raises Apart where it cannot be reached."""
+
+    async def known(self) -> Known:
+        """Every circuit that something is remembered of."""
+        ...
+
+    async def change(self, names: tuple[str, ...], step: Step) -> Known:
+        """Changes these circuits as if nobody else did at that moment; answers what is known of them afterwards."""
+        ...
+
 
 class Breaker:
-    """Circuits in the memory of this process."""
+    """Circuits in the memory of this process, or on a shelf that is shared.
 
-    def __init__(self, clock: Clock, patience: Patience | None = None) -> None:
+    Looking goes by what was read from the shelf at most FRESH ago, and costs one reading for all circuits; only
+    failures, trials and forgetting write. While the shelf cannot be reached, this process goes by what it knows.
+    """
+
+    def __init__(self, clock: Clock, patience: Patience | None = None, shelf: Shelf | None = None) -> None:
         self.patience = patience or Patience()
         self._clock = clock
-        self._circuits: dict[str, _Circuit] = {}
+        self._shelf = shelf
+        self._known: dict[str, Circuit] = {}
+        self._read_at: int | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._changes = 0
 
     async def wait(self, *names: str) -> float:
         """Seconds until all of these circuits let somebody through; 0 where they do now."""
-        return self._wait(names)
+        await self._refresh()
+        return _longest(names, self._known, self._clock.now())
 
     async def admit(self, *names: str) -> float:
         """Like `wait`; where it answers 0, half-open circuits let nobody else through until they hear."""
-        wait = self._wait(names)
-        if not wait:
-            for name in names:
-                circuit = self._circuits.get(name)
-                if circuit is not None and circuit.rests:
-                    circuit.probe_until = self._clock.now() + PROBE
+        wait = await self.wait(*names)
+        if wait or not any(self._known[name].rests for name in names if name in self._known):
+            return wait
+        now = self._clock.now()
+
+        def enter(known: Known) -> Mapping[str, Circuit | None]:
+            # Others may have entered since the circuits were read.
+            nonlocal wait
+            wait = _longest(names, known, now)
+            return {} if wait else {name: circuit.admitted(now) for name, circuit in known.items()}
+
+        await self._change(names, enter)
         return wait
 
     async def succeeded(self, *names: str) -> None:
         """The circuits work: whatever was counted against them is forgotten."""
-        for name in names:
-            circuit = self._circuits.pop(name, None)
-            if circuit is not None and circuit.rests:
-                log.info("breaker.closed", circuit=name)
+        counted = tuple(name for name in names if name in self._known)
+        if not counted:
+            return
+        closed = [name for name in counted if self._known[name].rests]
+        await self._change(counted, lambda known: dict.fromkeys(known))
+        for name in closed:
+            log.info("breaker.closed", circuit=name)
 
     async def failed(self, name: str, reason: str, *, limit: int) -> None:
         """The circuit failed once more; it rests after `limit` failures in a row, and after a failed trial."""
         now = self._clock.now()
-        circuit = self._circuits.setdefault(name, _Circuit())
-        if now < circuit.until:
-            return  # it was under way before the rest began
-        tried = circuit.rests > 0
-        if now - circuit.failed_at > self.patience.window * SECOND:
-            circuit.failures = 0
-        circuit.failures += 1
-        circuit.failed_at = now
-        if not tried and circuit.failures < limit:
-            return
-        seconds = min(self.patience.rest * 2.0 ** min(circuit.rests, 30), self.patience.longest)
-        circuit.rests += 1
-        circuit.failures = 0
-        circuit.probe_until = 0
-        circuit.until = now + int(seconds * SECOND)
-        circuit.reason = reason
-        log.error("breaker.opened", circuit=name, seconds=seconds, reason=reason)
+        opened = False
+
+        def fail(known: Known) -> Mapping[str, Circuit | None]:
+            nonlocal opened
+            before = known.get(name, Circuit())
+            after = before.failed(now, reason, limit, self.patience)
+            opened = after.rests > before.rests
+            return {name: after}
+
+        await self._change((name,), fail)
+        if opened:
+            seconds = (self._known[name].until - now) / SECOND
+            log.error("breaker.opened", circuit=name, seconds=seconds, reason=reason)
 
     async def resting(self) -> Mapping[str, Rest]:
         """The circuits that are open, with those that wait for their trial's outcome."""
+        await self._refresh()
         now = self._clock.now()
-        open_until = {name: max(one.until, one.probe_until) for name, one in self._circuits.items()}
-        return {name: Rest(until, self._circuits[name].reason) for name, until in open_until.items() if until > now}
+        open_until = {name: max(one.until, one.probe_until) for name, one in self._known.items()}
+        return {name: Rest(until, self._known[name].reason) for name, until in open_until.items() if until > now}
 
-    def _wait(self, names: tuple[str, ...]) -> float:
+    async def _refresh(self) -> None:
+        """Reads the shelf where the last reading is old; whoever comes meanwhile waits for the same reading."""
         now = self._clock.now()
-        known = [circuit for name in names if (circuit := self._circuits.get(name)) is not None]
-        waits = [circuit.until - now for circuit in known]
-        # A trial's outcome is awaited: nobody knows how long, so those behind it come back soon.
-        waits += [min(circuit.probe_until - now, 2 * SECOND) for circuit in known]
-        return max(0, *waits, 0) / SECOND
+        if self._shelf is None:
+            return
+        if self._reading is None and not (self._read_at is not None and 0 <= now - self._read_at < FRESH):
+            self._read_at = now
+            self._reading = asyncio.create_task(self._read(self._shelf))
+        if self._reading is not None:
+            await asyncio.shield(self._reading)
+
+    async def _read(self, shelf: Shelf) -> None:
+        changes = self._changes
+        try:
+            known = await shelf.known()
+        except Apart:
+            return
+        finally:
+            self._reading = None
+        if changes == self._changes:  # else what was changed meanwhile is newer than what was read
+            self._known = dict(known)
+
+    async def _change(self, names: tuple[str, ...], step: Step) -> None:
+        self._changes += 1
+        if self._shelf is not None:
+            try:
+                known = await self._shelf.change(names, step)
+            except Apart:
+                pass
+            else:
+                self._keep(dict.fromkeys(names) | dict(known))
+                return
+        self._keep(step({name: self._known[name] for name in names if name in self._known}))
+
+    def _keep(self, changes: Mapping[str, Circuit | None]) -> None:
+        self._changes += 1
+        for name, circuit in changes.items():
+            if circuit is None:
+                self._known.pop(name, None)
+            else:
+                self._known[name] = circuit
+
+
+def _longest(names: tuple[str, ...], known: Known, now: int) -> float:
+    waits = [circuit.wait(now) for name in names if (circuit := known.get(name)) is not None]
+    return max(0, *waits, 0) / SECOND

@@ -1,15 +1,17 @@
-"""Limits on callers and on ourselves: moving windows, exact, shared by everything in this process."""
+"""Limits on callers and on ourselves: moving windows, exact to the millisecond.
+
+A **meter** is a name under which calls are counted. It lives in this process, or where several nodes share it: see
+meters.py.
+"""
 
 from __future__ import annotations
 
 import math
-import time
+from collections import deque
 from dataclasses import dataclass
+from typing import Protocol
 
-from limits import RateLimitItemPerSecond
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import MovingWindowRateLimiter
-
+from phaya.clock import SECOND, Clock, SystemClock
 from phaya.errors import TooManyRequests
 
 MINUTE = 60
@@ -44,27 +46,91 @@ class QuotaSpent(TooManyRequests):
         self.quota = quota
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a meter says of one call: whether it was counted, how many more have room, and in how many milliseconds
+    the oldest leaves the window."""
+
+    taken: bool
+    left: int
+    wait: int
+
+
+class Meters(Protocol):
+    """Where calls are counted. A call counts from its moment until exactly one window later."""
+
+    @property
+    def place(self) -> str:
+        """Where that is, for the operator."""
+        ...
+
+    @property
+    def alone_since(self) -> int | None:
+        """Since when (milliseconds since 1970) the shared place has not answered and each node counts for itself."""
+        ...
+
+    async def count(self, name: str, most: int, seconds: int) -> Reading:
+        """Counts one call, if fewer than `most` were counted in the last `seconds`."""
+        ...
+
+
+class Windows:
+    """Meters in the memory of this process."""
+
+    place = "in this process"
+    alone_since = None
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._meters: dict[str, deque[int]] = {}
+        self._longest = 0
+        self._swept = clock.now()
+
+    async def count(self, name: str, most: int, seconds: int) -> Reading:
+        """Counts one call, if fewer than `most` were counted in the last `seconds`."""
+        now, window = self._clock.now(), seconds * SECOND
+        self._longest = max(self._longest, window)
+        self._sweep(now)
+        stamps = self._meters.setdefault(name, deque())
+        if stamps:
+            now = max(now, stamps[-1])  # a machine's clock may be set back
+        while stamps and stamps[0] <= now - window:
+            stamps.popleft()
+        taken = len(stamps) < most
+        if taken:
+            stamps.append(now)
+        return Reading(taken, max(0, most - len(stamps)), stamps[0] + window - now)
+
+    @property
+    def kept(self) -> int:
+        """How many meters there are."""
+        return len(self._meters)
+
+    def _sweep(self, now: int) -> None:
+        """Once a minute, forgets the meters in which nothing counts any more."""
+        if now - self._swept < MINUTE * SECOND:
+            return
+        self._swept = now
+        over = now - self._longest
+        self._meters = {name: stamps for name, stamps in self._meters.items() if stamps[-1] > over}
+
+
 class Limits:
     """The windows of every key and of every provider key."""
 
-    def __init__(self) -> None:
-        self._windows = MovingWindowRateLimiter(MemoryStorage())
+    def __init__(self, meters: Meters | None = None) -> None:
+        """Without `meters`, this process counts for itself."""
+        self.meters = Windows(SystemClock()) if meters is None else meters
 
     async def take(self, key_id: str, name: str, limit: int) -> Quota:
         """Counts one request of a key against `limit` a minute. Raises QuotaSpent."""
-        item = RateLimitItemPerSecond(limit, MINUTE)
-        taken = await self._windows.hit(item, name, key_id)
-        stats = await self._windows.get_window_stats(item, name, key_id)
-        reset = max(1, math.ceil(stats.reset_time - time.time()))
-        quota = Quota(name, limit, stats.remaining, reset)
-        if not taken:
+        reading = await self.meters.count(f"{name} {key_id}", limit, MINUTE)
+        quota = Quota(name, limit, reading.left, max(1, math.ceil(reading.wait / SECOND)))
+        if not reading.taken:
             raise QuotaSpent(quota)
         return quota
 
     async def spend(self, name: str, provider_key: str, amount: int, seconds: int) -> float:
         """Takes one call of a provider key's budget; else answers how many seconds to wait (0 = taken)."""
-        item = RateLimitItemPerSecond(amount, seconds)
-        if await self._windows.hit(item, name, provider_key):
-            return 0
-        stats = await self._windows.get_window_stats(item, name, provider_key)
-        return max(0.05, stats.reset_time - time.time())
+        reading = await self.meters.count(f"{name} {provider_key}", amount, seconds)
+        return 0 if reading.taken else max(0.05, reading.wait / SECOND)

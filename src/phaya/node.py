@@ -20,12 +20,10 @@ import structlog
 
 from phaya import __version__, jobs, keys
 from phaya.addresses import Fetcher, Guard
-from phaya.breaker import Breaker
 from phaya.clock import DAY, SECOND, Clock
 from phaya.deliverer import Deliverer
 from phaya.engine import Engine, engine
 from phaya.intake import Intake
-from phaya.limits import Limits
 from phaya.moves import Moves
 from phaya.offers import Offers
 from phaya.operator import Door
@@ -41,6 +39,7 @@ from phaya.providers.ytdlp import YtDlp
 from phaya.results import KEEP_SECONDS, Results
 from phaya.serving import listen, serving
 from phaya.settings import Settings
+from phaya.sharing import sharing
 from phaya.storage import Storage
 from phaya.system import System
 from phaya.tariff import Tariff
@@ -173,7 +172,7 @@ async def _assemble(
     secret = keys.load_secret(settings.secret, settings.data_dir)
     await _agree(memory, secret)
     results = Results(storage, made, work, tariff)
-    limits = Limits()
+    shared = await stack.enter_async_context(sharing(settings.redis_url, database, clock, tariff.patience))
     kie = Kie(session, host.kie_url, host.kie_keys, host.webhook_keys, clock) if host.kie_keys else None
     openrouter = (
         OpenRouter(session, host.openrouter_url, host.openrouter_key, settings.public_url)
@@ -203,11 +202,10 @@ async def _assemble(
         sandbox=settings.sandbox,
     )
     intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
-    breaker = Breaker(clock, tariff.patience)
-    offers = Offers(tariff, workflow.roster, breaker, clock)
+    offers = Offers(tariff, workflow.roster, shared.breaker, clock)
     return System(
-        settings, public_url, secret, clock, database, limits, results, intake, workflow, openrouter,
-        tariff, breaker, offers,
+        settings, public_url, secret, clock, database, shared.limits, results, intake, workflow, openrouter,
+        tariff, shared.breaker, offers,
     )  # fmt: skip
 
 

@@ -56,6 +56,7 @@ class PostgreSQL:
         self._persistence = persistence
         address = self._address = _address(url)
         self._writers = _engine(address, connections)
+        self._singles = self._writers.execution_options(isolation_level="AUTOCOMMIT")  # the same connections
         readers = _engine(address, max(2, connections // 2), default_transaction_read_only="on")
         # Each read is one statement, or several that need no common moment: no BEGIN and ROLLBACK around them.
         self._readers = readers.execution_options(isolation_level="AUTOCOMMIT")
@@ -88,6 +89,13 @@ class PostgreSQL:
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `work` on a connection that cannot write. Raises DatabaseDown."""
         return await self._persist(self._readers, lambda connection: work(connection, *args, **kwargs), writing=False)
+
+    async def single(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs `work`, which is one statement that may write: one way there and back, where `write` needs three.
+
+        It is run again where its connection turned out to be dead, so it may have been done twice. Raises DatabaseDown.
+        """
+        return await self._persist(self._singles, lambda connection: work(connection, *args, **kwargs), writing=False)
 
     async def _persist(self, pool: AsyncEngine, work: Callable[[Connection], T], *, writing: bool) -> T:
         loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,7 +28,8 @@ def _split(value: object) -> object:
 class Settings(BaseSettings):
     """What an operator may choose. Names of variables are the fields' aliases."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    # A message about a mistake names the variable and what is allowed, never the value: it may be a secret.
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
 
     data_dir: Path = Field(
         default=Path("data"),
@@ -58,6 +60,13 @@ class Settings(BaseSettings):
         alias="PHAYA_PUBLIC_URL",
         description="Where clients and providers reach this Phaya; result links and callbacks start with it. "
         "Unset: the address that `phaya serve` listens on.",
+    )
+    redis_url: str | None = Field(
+        default=None,
+        alias="PHAYA_REDIS_URL",
+        repr=False,
+        description="A Redis or Valkey, such as redis://:password@redis.example:6379/0 or rediss://…, where several "
+        "nodes share limits, provider budgets and the circuit breaker. Unset: they share them in PostgreSQL.",
     )
     secret: str | None = Field(
         default=None,
@@ -270,6 +279,20 @@ class Settings(BaseSettings):
     def _database(cls, value: str | None) -> str | None:
         if value is not None and not is_postgresql(value):
             raise ValueError("must be the address of a PostgreSQL such as postgresql://user:password@host/database")
+        return value
+
+    @field_validator("redis_url", mode="before")
+    @classmethod
+    def _redis(cls, value: object) -> object:
+        if not value:
+            return None
+        try:
+            parts = urlsplit(str(value))
+            known = bool(parts.hostname) and parts.port != 0 and re.fullmatch(r"/?\d*", parts.path)
+        except ValueError:  # its port is no number
+            known = False
+        if not known or not str(value).startswith(("redis://", "rediss://")):
+            raise ValueError("must be an address such as redis://redis.example:6379/0, or rediss://… with TLS")
         return value
 
     @property

@@ -14,8 +14,9 @@ import structlog
 
 from phaya import deliveries, idempotency, jobs
 from phaya.catalog import CATALOG
-from phaya.clock import DAY, SECOND
+from phaya.clock import DAY, HOUR, SECOND
 from phaya.jobs import Job
+from phaya.meters import forget_meters
 from phaya.moves import LEASE, Moves
 
 log = structlog.get_logger()
@@ -123,7 +124,7 @@ class Worker:
                 log.exception("worker.renewal_failed")
 
     async def _sweep(self) -> None:
-        """Deletes results, deliveries and idempotency keys past their time, in chunks."""
+        """Deletes, in chunks, results, deliveries, idempotency keys and meters past their time."""
         while True:
             try:
                 await self._forget()
@@ -143,6 +144,7 @@ class Worker:
         await self._moves.results.forget_inputs(before)
         while await workflow.database.write(idempotency.forget, workflow.clock.now(), CHUNK) == CHUNK:
             await asyncio.sleep(0)
+        await workflow.database.write(forget_meters, workflow.clock.now() - HOUR)
 
     async def _forget_deliveries(self) -> None:
         before = self._workflow.clock.now() - LOG_DAYS * DAY

@@ -72,13 +72,15 @@ def _health() -> APIRouter:
             await phaya.results.storage.ready()
         except Exception as error:  # noqa: BLE001 - whatever it is, the storage does not answer
             troubles["storage"] = type(error).__name__
-        resting = await phaya.breaker.resting()
+        resting, meters = await phaya.breaker.resting(), phaya.limits.meters
         providers = ["kie"] * (phaya.workflow.roster.kie is not None) + ["openrouter"] * (phaya.openrouter is not None)
         providers += ["gemini"] * (phaya.workflow.roster.gemini is not None)
         body = {
             "status": "not ready" if troubles else "ready",
             "troubles": troubles,
             "sandbox": phaya.settings.sandbox,
+            # Without the shared limits each node keeps its own, and all goes on.
+            "limits": f"local since {phaya.written(alone)}" if (alone := meters.alone_since) else meters.place,
             # A resting provider is no trouble of this process: other services and all reading go on.
             "providers": dict.fromkeys(providers, "ready")
             | {name: f"resting until {phaya.written(rest.until)}: {rest.reason}" for name, rest in resting.items()},

@@ -1,0 +1,131 @@
+"""Meters that several nodes share, in PostgreSQL or in Redis. Each call is one way there and back.
+
+Both go by their server's clock, so that nodes whose clocks differ still count in one and the same window. See
+docs/decisions/0019-shared-limits.md.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from phaya.clock import SECOND, Clock
+from phaya.limits import Reading, Windows
+from phaya.link import Apart, Link
+from phaya.postgresql import PostgreSQL
+
+FINE = 600
+"""So many calls of a window are kept by their own moments in PostgreSQL; of a larger number each is taken to be up to
+a six-hundredth of the window later than it was. So a row stays small, and never lets more pass than it may."""
+
+_NOW = "coalesce(CAST(:now AS bigint), floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
+_GRAIN = "CAST(:grain AS bigint)"
+
+# A row's array is sorted: first a small number, 2 × how many more have room + whether the last call was counted; then
+# one number for each moment, moment × 2²⁰ + how many calls. The row is locked before its new value is computed, so
+# its clock does not run backwards, and no two calls take the same place.
+_COUNT = text(f"""
+INSERT INTO meters AS meter (name, stamps)
+VALUES (
+    :name,
+    ARRAY[2 * CAST(:most AS bigint) - 1, (({_NOW} + {_GRAIN} - 1) / {_GRAIN} * {_GRAIN} << 20) + 1]
+)
+ON CONFLICT (name) DO UPDATE SET stamps = (
+    SELECT CASE
+        WHEN calls >= :most THEN ARRAY[0::bigint] || kept
+        WHEN kept[cardinality(kept)] >> 20 >= moment
+            THEN ARRAY[2 * (:most - calls) - 1] || kept[1:cardinality(kept) - 1] || kept[cardinality(kept)] + 1
+        ELSE ARRAY[2 * (:most - calls) - 1] || kept || (moment << 20) + 1
+    END
+    FROM (SELECT {_NOW} AS now) AS clock,
+    LATERAL (SELECT (now + {_GRAIN} - 1) / {_GRAIN} * {_GRAIN} AS moment) AS rounded,
+    LATERAL (
+        SELECT meter.stamps[1 + width_bucket((now - CAST(:window AS bigint) << 20) + 1048575, meter.stamps):] AS kept
+    ) AS recent,
+    LATERAL (SELECT coalesce(sum(one & 1048575), 0)::bigint AS calls FROM unnest(kept) AS one) AS counted
+)
+RETURNING stamps[1] AS header, greatest(0, (stamps[2] >> 20) + :window - {_NOW}) AS wait
+""")  # noqa: S608 - only constants of this module are put in
+
+_FORGET = text("DELETE FROM meters WHERE stamps[cardinality(stamps)] < CAST(:before AS bigint) << 20")
+
+# A list of moments, the newest first. A server's clock may be set back: then time stands still in the list.
+_SCRIPT = """
+local meter, most, window, now = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+if not now then
+    local time = redis.call('TIME')
+    now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+now = math.max(now, tonumber(redis.call('LINDEX', meter, 0) or 0))
+local oldest = tonumber(redis.call('LINDEX', meter, -1) or now)
+while oldest <= now - window do
+    redis.call('RPOP', meter)
+    oldest = tonumber(redis.call('LINDEX', meter, -1) or now)
+end
+local left = most - redis.call('LLEN', meter)
+if left <= 0 then
+    return {0, 0, oldest + window - now}
+end
+redis.call('LPUSH', meter, string.format('%.0f', now))
+redis.call('PEXPIRE', meter, window + 60000)
+return {1, left - 1, oldest + window - now}
+"""
+
+
+class TabledMeters:
+    """Meters in PostgreSQL's table `meters`, which keeps no log: after a crash it is empty."""
+
+    place = "in PostgreSQL"
+    alone_since = None
+
+    def __init__(self, database: PostgreSQL, clock: Clock | None = None) -> None:
+        """Without a `clock`, the server's own is used."""
+        self._database = database
+        self._clock = clock
+
+    async def count(self, name: str, most: int, seconds: int) -> Reading:
+        """Counts one call, if fewer than `most` were counted in the last `seconds`. Raises DatabaseDown."""
+        window = seconds * SECOND
+        grain = 1 if most <= FINE else max(1, window // FINE)
+        now = self._clock.now() if self._clock else None
+        return await self._database.single(_count, name, most, window, grain, now)
+
+
+def _count(connection: Connection, name: str, most: int, window: int, grain: int, now: int | None) -> Reading:
+    asked = {"name": name, "most": most, "window": window, "grain": grain, "now": now}
+    header, wait = connection.execute(_COUNT, asked).one()
+    return Reading(bool(header & 1), header >> 1, wait)
+
+
+def forget_meters(connection: Connection, before: int) -> int:
+    """Deletes the meters that counted nothing since a moment; answers how many. Other databases have none."""
+    if connection.dialect.name != "postgresql":
+        return 0
+    return connection.execute(_FORGET, {"before": before}).rowcount
+
+
+class RedisMeters:
+    """Meters in Redis, and in this process for as long as Redis does not answer."""
+
+    place = "in Redis"
+
+    def __init__(self, link: Link, own: Windows, clock: Clock | None = None) -> None:
+        """`own` counts while Redis is gone. Without a `clock`, the server's own is used."""
+        self._link = link
+        self._own = own
+        self._clock = clock
+        self._script = link.script(_SCRIPT)
+
+    @property
+    def alone_since(self) -> int | None:
+        """Since when Redis has not answered."""
+        return self._link.away_since
+
+    async def count(self, name: str, most: int, seconds: int) -> Reading:
+        """Counts one call, if fewer than `most` were counted in the last `seconds`."""
+        now = self._clock.now() if self._clock else ""
+        args = (most, seconds * SECOND, now)
+        try:
+            taken, left, wait = await self._link.ask(lambda: self._script(keys=[f"phaya:meter:{name}"], args=args))
+        except Apart:
+            return await self._own.count(name, most, seconds)
+        return Reading(bool(taken), left, wait)
