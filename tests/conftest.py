@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,6 +15,7 @@ import orjson
 import pytest
 import structlog
 
+import servers
 import stock
 from phaya import operator
 from phaya.app import create_app
@@ -178,6 +179,21 @@ async def phaya(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Phay
     """A Phaya that a module's tests share; each takes a key of its own where money matters."""
     async with running(tmp_path_factory.mktemp("phaya")) as shared:
         yield shared
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Generator[servers.S3]:
+    """An S3 server that all tests of a process share; each has buckets of its own."""
+    with servers.s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: servers.S3, monkeypatch: pytest.MonkeyPatch) -> servers.S3:
+    """The same, with the environment set as an operator sets it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from phaya.providers.ytdlp import YtDlp
 from phaya.results import KEEP_SECONDS, Results
 from phaya.serving import listen, serving
 from phaya.settings import Settings
-from phaya.storage import Storage
+from phaya.storage import storage_of
 from phaya.system import System
 from phaya.tariff import Tariff
 from phaya.tariff_file import tariff_of
@@ -75,7 +75,7 @@ def create_app(settings: Settings, public_url: str, clock: Clock | None = None) 
     """Phaya as an ASGI app: API and worker in one process on an embedded database.
 
     `public_url` is where clients reach it. Everything is opened in the app's lifespan and closed with it.
-    Raises BadTariff where the operator's file has a mistake.
+    Raises BadTariff where the operator's file has a mistake; the lifespan raises BadStorage where files cannot be kept.
     """
     tariff = tariff_of(settings)
     app = FastAPI(
@@ -151,7 +151,8 @@ async def _assemble(
     )
     stack.push_async_callback(inputs.close)
     stack.push_async_callback(made.close)
-    storage = Storage((settings.data_dir / "media").resolve().as_uri(), public_url)
+    storage = storage_of(settings, public_url, clock)
+    await storage.check()
     work = settings.data_dir / "work"
     shutil.rmtree(work, ignore_errors=True)  # left over by a process that died
     secret = load_secret(settings.secret, settings.data_dir)

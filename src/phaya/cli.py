@@ -13,6 +13,7 @@ import orjson
 import structlog
 import typer
 import uvicorn
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -51,8 +52,10 @@ def main() -> None:
 def _settings() -> Settings:
     try:
         return Settings()
-    except ValueError as error:
-        _stop(f"The environment has a mistake: {error}")
+    except ValidationError as error:
+        # Not the error's own text, which repeats what was given: that may be a secret.
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        _stop(f"The environment has a mistake: {faults}")
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:
@@ -101,12 +104,15 @@ def serve(
     public_url = settings.public_url or f"http://{reachable}:{listener.getsockname()[1]}"
     from phaya.app import create_app
     from phaya.database import InUse, lock
+    from phaya.outages import BadStorage
+    from phaya.storage import storage_of
 
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         lock(settings.data_dir).close()  # a clear word now instead of a trace from the lifespan
+        asyncio.run(storage_of(settings, public_url).check())
         phaya = create_app(settings, public_url)
-    except (InUse, BadTariff) as error:
+    except (InUse, BadTariff, BadStorage) as error:
         _stop(str(error))
     problems.print(
         f"Phaya {__version__} on {public_url}" + ("  (sandbox: no provider keys)" if settings.sandbox else "")

@@ -14,7 +14,8 @@ import structlog
 
 from phaya import jobs
 from phaya.catalog import CATALOG
-from phaya.clock import DAY, SECOND
+from phaya.clock import DAY, HOUR, SECOND
+from phaya.inventory import Inventory
 from phaya.jobs import Job
 from phaya.moves import LEASE, Moves
 
@@ -22,6 +23,7 @@ log = structlog.get_logger()
 
 LONGEST_SLEEP = 5 * SECOND
 SWEEP = 600 * SECOND
+LISTING = 6 * HOUR
 CHUNK = 200
 LASTING = tuple(service.path for service in CATALOG if service.lasting)
 
@@ -35,6 +37,8 @@ class Worker:
         self._workflow = moves.workflow
         self._places = dict(places)
         self._media_days = media_days
+        self._inventory = Inventory(moves.results.storage, self._workflow.database, self._workflow.clock)
+        self._listed_at: int | None = None
         self._moving: dict[str, set[asyncio.Task[None]]] = {lane: set() for lane in places}
         self._woken = asyncio.Event()
         self._stopping = False
@@ -103,7 +107,7 @@ class Worker:
                 await self._moves.stumble(job, repr(error))
 
     async def _sweep(self) -> None:
-        """Deletes results past their time, in chunks."""
+        """Deletes results past their time, in chunks, and what lost claims left behind."""
         while True:
             try:
                 await self._forget()
@@ -119,4 +123,8 @@ class Worker:
                 await self._moves.results.forget(job)
                 await workflow.database.write(jobs.forget_results, job.id)
             await asyncio.sleep(0)
-        await self._moves.results.forget_inputs(before)
+        now = workflow.clock.now()
+        if self._listed_at is None or now - self._listed_at >= LISTING:  # a bucket charges for being listed
+            self._listed_at = now
+            await self._moves.results.forget_inputs(before)
+            await self._inventory.sweep()
