@@ -223,6 +223,21 @@ async def phaya(tmp_path_factory: pytest.TempPathFactory, database_url: str | No
         yield shared
 
 
+@pytest.fixture(scope="session")
+def s3_server() -> Generator[servers.S3]:
+    """An S3 server that all tests of a process share; each has buckets of its own."""
+    with servers.s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: servers.S3, monkeypatch: pytest.MonkeyPatch) -> servers.S3:
+    """The same, with the environment set as an operator sets it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()

@@ -1,17 +1,20 @@
-"""Real servers for the tests: PostgreSQL and Redis from their wheels, each on a loopback port of its own, in a folder
-of its own, ended with the tests that started it."""
+"""Real servers for the tests: PostgreSQL, Redis and S3 (moto) from their wheels, each on a loopback port of its
+own, in a folder of its own, ended with the tests that started it."""
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,6 +137,76 @@ def redis(folder: Path, port: int | None = None) -> Generator[str]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+@dataclass
+class S3:
+    """A running S3 server, which keeps everything in memory and asks nobody for a signature."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+    buckets: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What an operator would set to use it."""
+        return {
+            "AWS_ACCESS_KEY_ID": "tester",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ALLOW_HTTP": "true",
+        }
+
+    def new_bucket(self, *, public: bool = False) -> str:
+        """The name of a fresh bucket, whose files anybody may read if it is `public`."""
+        self.buckets += 1
+        name = f"phaya{self.buckets}"
+        self._put(name)
+        if public:
+            actions = ["s3:GetObject", "s3:HeadObject"]  # moto takes HEAD for an action of its own
+            allowed = {"Effect": "Allow", "Principal": "*", "Action": actions}
+            statement = allowed | {"Resource": f"arn:aws:s3:::{name}/*"}
+            self._put(f"{name}?policy", json.dumps({"Version": "2012-10-17", "Statement": [statement]}).encode())
+        return name
+
+    def _put(self, path: str, body: bytes = b"") -> None:
+        # Any signature will do, but there must be one.
+        headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=tester/20260101/us-east-1/s3/aws4_request"}
+        headers["Content-Type"] = "application/json"
+        request = urllib.request.Request(f"{self.url}/{path}", body, headers, method="PUT")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status < 300
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        _await(lambda: socket.create_connection(("127.0.0.1", self.port), 1).close() is None, self.folder / "log")
+
+    def stop(self) -> None:
+        """Ends it; what it kept is lost."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+            self.process = None
+
+
+@contextmanager
+def s3() -> Generator[S3]:
+    """An S3 server without buckets."""
+    with tempfile.TemporaryDirectory(prefix="phaya-s3-") as name:
+        server = S3(Path(name), free_port())
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def _await(ready: Callable[[], bool], log: Path, patience: float = 30) -> None:

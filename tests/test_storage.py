@@ -15,7 +15,9 @@ import uvicorn
 from starlette.applications import Starlette
 from yarl import URL
 
-from phaya.storage import Storage, key_for
+import servers
+from phaya.links import key_for
+from phaya.storage import Storage
 from phaya.web.files import media_routes
 
 JULY = 1_784_000_000_000
@@ -26,11 +28,13 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}  # the server's loop
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "bucket"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """A folder, and a store that is no folder, as a bucket is none."""
-    folder = tmp_path / "stored files"
-    return Storage(folder.as_uri() if request.param == "folder" else "memory:///", "https://phaya.example/p/")
+    """A folder, and a bucket of a real S3 server."""
+    if request.param == "folder":
+        return Storage((tmp_path / "stored files").as_uri(), "https://phaya.example/p/")
+    server: servers.S3 = request.getfixturevalue("s3")
+    return Storage(f"s3://{server.new_bucket()}/stored%20files", "https://phaya.example/p/")
 
 
 async def stored(storage: Storage, key: str, body: bytes, folder: Path) -> str:
@@ -122,8 +126,8 @@ def test_a_job_cannot_choose_its_folder() -> None:
         key_for(JULY, "../../etc", "passwd", "png")
 
 
-def test_links_are_absolute_and_known_again() -> None:
-    storage = Storage("memory:///", lambda: "https://phaya.example/p")
+def test_links_are_absolute_and_known_again(tmp_path: Path) -> None:
+    storage = Storage(tmp_path.as_uri(), lambda: "https://phaya.example/p")
     link = storage.link("2026/07/job/video.mp4")
 
     assert link == "https://phaya.example/p/media/2026/07/job/video.mp4"
@@ -139,8 +143,8 @@ def test_links_are_absolute_and_known_again() -> None:
         "2026/07/job/video.mp4",
     ],
 )
-def test_other_addresses_are_not_taken_for_our_links(url: str) -> None:
-    assert Storage("memory:///", "https://phaya.example/p").key_of(url) is None
+def test_other_addresses_are_not_taken_for_our_links(url: str, tmp_path: Path) -> None:
+    assert Storage(tmp_path.as_uri(), "https://phaya.example/p").key_of(url) is None
 
 
 @pytest.mark.anyio

@@ -13,6 +13,7 @@ import orjson
 import structlog
 import typer
 import uvicorn
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -56,8 +57,10 @@ def main() -> None:
 def _settings() -> Settings:
     try:
         return Settings()
-    except ValueError as error:
-        _stop(f"The environment has a mistake: {error}")
+    except ValidationError as error:
+        # Not the error's own text, which repeats what was given: that may be a secret.
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        _stop(f"The environment has a mistake: {faults}")
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:
@@ -109,15 +112,16 @@ def serve(
     from phaya.app import create_app
     from phaya.database import InUse, lock
     from phaya.node import Misfit, probe
+    from phaya.outages import BadStorage
 
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         # A clear word now instead of a trace from the lifespan.
         if settings.database_url is None:
             lock(settings.data_dir).close()
-        asyncio.run(probe(settings))
+        asyncio.run(probe(settings, public_url))
         phaya = create_app(settings, public_url, only=lanes)
-    except (InUse, DatabaseDown, Misfit, BadTariff) as error:
+    except (InUse, DatabaseDown, Misfit, BadTariff, BadStorage) as error:
         _stop(str(error))
     problems.print(
         f"Phaya {__version__} on {public_url}" + ("  (sandbox: no provider keys)" if settings.sandbox else "")
@@ -152,10 +156,11 @@ def work(only: Only = None) -> None:
             "A worker needs the providers' keys, or PHAYA_SANDBOX_URL, the address of a sandbox that all nodes share."
         )
     from phaya import node
+    from phaya.outages import BadStorage
 
     try:
         asyncio.run(node.work(settings, tariff_of(settings), settings.public_url, lanes))
-    except (DatabaseDown, node.Misfit, BadTariff) as error:
+    except (DatabaseDown, node.Misfit, BadTariff, BadStorage) as error:
         _stop(str(error))
 
 

@@ -4,8 +4,8 @@ to do about it; the doors (native, OpenAI-style, command line) only choose how t
     PhayaError
     ├── Unauthorized 401       ├── Conflict 409   ├── TooManyRequests 429
     ├── NotEnoughCredits 402   ├── TooLarge 413   ├── Closed 503
-    ├── Forbidden 403          ├── Invalid 422    └── DatabaseDown 503
-    └── NotFound 404
+    ├── Forbidden 403          ├── Invalid 422    ├── DatabaseDown 503
+    └── NotFound 404           └── StorageDown 503
 """
 
 from __future__ import annotations
@@ -134,6 +134,21 @@ class DatabaseDown(PhayaError):
     def retry_after(self) -> int | None:
         """Seconds that a restart usually takes."""
         return 2
+
+
+class StorageDown(PhayaError):
+    """The storage of files does not answer, or not in time. Whether a file is there cannot be told."""
+
+    status = 503
+    code = "storage_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The storage of files does not answer at the moment. Try again soon.")
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds after which a new try is sensible."""
+        return 5
 
 
 class Closed(PhayaError):

@@ -3,7 +3,7 @@ whoever lost its claim changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -246,6 +246,23 @@ def expired(connection: Connection, before: int, limit: int, without: tuple[str,
     """Ended jobs whose results are older than the retention, without those of some services."""
     old = select(jobs).where(jobs.c.ended_at < before, jobs.c.results.is_not(None), jobs.c.service.not_in(without))
     return [_job(row) for row in connection.execute(old.limit(limit))]
+
+
+def holding(connection: Connection, after: str, limit: int) -> list[tuple[str, str]]:
+    """Ids and results of jobs that have results, by id, from behind one on."""
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.results)
+        .where(jobs.c.results.is_not(None), jobs.c.id > after)
+        .order_by(jobs.c.id)
+        .limit(limit)
+    )
+    return [(row.id, row.results) for row in rows]
+
+
+def results_of(connection: Connection, job_ids: Collection[str]) -> dict[str, str | None]:
+    """What those of these jobs that there are keep."""
+    rows = connection.execute(select(jobs.c.id, jobs.c.results).where(jobs.c.id.in_(job_ids)))
+    return {row.id: row.results for row in rows}
 
 
 def _plain(value: Any) -> Any:

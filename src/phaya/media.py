@@ -22,7 +22,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from PIL import Image, ImageCms, ImageOps
 
-from phaya.storage import CONTENT_TYPES
+from phaya.links import CONTENT_TYPES
 
 PIXELS = 50_000_000
 LONGEST_SIDE = 8192

@@ -287,8 +287,11 @@ class Moves:
             log.warning("result.unkept", job=job.id, detail=str(error), attempt=job.attempts)
             if job.state.ended:
                 return await self._watch_on(job, trouble=str(error))
-            if job.attempts < TRIES and not error.hopeless:
-                return await self._change(job, next_at=self._in(2.0**job.attempts), trouble=str(error))
+            # Where our own storage is away, what was bought waits for it, until the deadline.
+            waits = error.ours and self.clock.now() < job.deadline_at
+            if (job.attempts < TRIES or waits) and not error.hopeless:
+                pause = min(2.0**job.attempts, 60)
+                return await self._change(job, next_at=self._in(pause), trouble=str(error))
             return await self._fail(
                 job,
                 f"The result could not be fetched from the provider: {error}.",
@@ -297,10 +300,10 @@ class Moves:
             )
         if job.state.ended:
             # It came after the refund: the user may have it, and is not charged again.
-            await self.database.write(keep_late, job, self.clock.now(), kept)
+            late = self.database.write(keep_late, job, self.clock.now(), kept)
+            await self._or_discard(job, kept, late)
             return self.workflow.spread()
-        await self._finish(job, kept)
-        return None
+        return await self._or_discard(job, kept, self._finish(job, kept))
 
     async def _work(self, job: Job, call: LocalCall) -> None:
         if job.attempts >= TRIES or self.clock.now() >= job.deadline_at:
@@ -330,8 +333,17 @@ class Moves:
             log.warning("work.failed", job=job.id, detail=str(error), attempt=job.attempts)
             return await self._change(job, next_at=self._in(2.0**job.attempts), trouble=str(error))
         await self._breaker.succeeded(*names)
-        await self._finish(job, kept, spent=spent)
-        return None
+        return await self._or_discard(job, kept, self._finish(job, kept, spent=spent))
+
+    async def _or_discard(self, job: Job, kept: str, written: Awaitable[object]) -> None:
+        """Writes what was kept; where the claim is lost, so are its files, unless the row names them after all."""
+        try:
+            await written
+        except Lost:
+            row = await self.database.read(jobs.find, job.id)
+            if row is None or row.results != kept:
+                await self.results.discard(kept)
+            raise
 
     async def _while_leased(self, job: Job, work: Callable[[Report], Awaitable[Work]]) -> Work:
         """Does long work under a lease that is renewed every second; a cancelled or lost job stops the work."""

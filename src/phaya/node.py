@@ -40,7 +40,7 @@ from phaya.results import KEEP_SECONDS, Results
 from phaya.serving import listen, serving
 from phaya.settings import Settings
 from phaya.sharing import sharing
-from phaya.storage import Storage
+from phaya.storage import storage_of
 from phaya.system import System
 from phaya.tariff import Tariff
 from phaya.worker import LONGEST_SLEEP, Worker
@@ -82,7 +82,7 @@ async def node(
 ) -> AsyncGenerator[System]:
     """Opens everything and works on the jobs of some lanes for as long as the block lasts.
 
-    Raises InUse, DatabaseDown or Misfit.
+    Raises InUse, DatabaseDown, BadStorage or Misfit.
     """
     async with contextlib.AsyncExitStack() as stack:
         memory = await stack.enter_async_context(engine(settings, clock))
@@ -118,8 +118,12 @@ async def node(
         yield system
 
 
-async def probe(settings: Settings) -> None:
-    """Sees whether a shared database lets this node in. Raises DatabaseDown or Misfit."""
+async def probe(settings: Settings, public_url: str) -> None:
+    """Sees whether files can be kept and a shared database lets this node in.
+
+    Raises BadStorage, DatabaseDown or Misfit.
+    """
+    await storage_of(settings, public_url).check()
     if settings.database_url is not None:
         async with engine(settings) as memory:
             await _agree(memory, keys.load_secret(settings.secret, settings.data_dir))
@@ -131,7 +135,7 @@ async def _agree(memory: Engine, secret: bytes) -> None:
 
 
 async def work(settings: Settings, tariff: Tariff, public_url: str, only: Collection[str] = LANES) -> None:
-    """Works on the jobs of a shared database until SIGTERM or SIGINT. Raises DatabaseDown or Misfit."""
+    """Works on the jobs of a shared database until SIGTERM or SIGINT. Raises DatabaseDown, BadStorage or Misfit."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -167,7 +171,8 @@ async def _assemble(
     )
     stack.push_async_callback(inputs.close)
     stack.push_async_callback(made.close)
-    storage = Storage((settings.data_dir / "media").resolve().as_uri(), public_url)
+    storage = storage_of(settings, public_url, clock)
+    await storage.check()
     work = stack.enter_context(_work_folder(settings.data_dir / "work", shared=memory.shared))
     secret = keys.load_secret(settings.secret, settings.data_dir)
     await _agree(memory, secret)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -30,7 +30,9 @@ from phaya.calls import (
 from phaya.catalog.answers import Kept
 from phaya.catalog.service import Generation
 from phaya.credits import Credits
+from phaya.errors import StorageDown
 from phaya.jobs import Job
+from phaya.links import key_for
 from phaya.media import Unreadable, measure, sound_track
 from phaya.providers import Local, Report
 from phaya.storage import Storage
@@ -40,14 +42,20 @@ from phaya.ways import unpack_ways
 LARGEST = 2_000_000_000
 """Bytes of one result at the most."""
 KEEP_SECONDS = 150
+AWAY = "our storage of files does not answer"
+CHUNK = 500
+DISCARD_SECONDS = 5
+"""How long work that failed waits for what it stored to be deleted; the sweep finds the rest."""
 
 
 class Unkept(Exception):
-    """A result could not be fetched, or is not what was asked for. `hopeless`: trying again is of no use."""
+    """A result could not be fetched or stored, or is not what was asked for. `hopeless`: trying again is of no use;
+    `ours`: our storage is away, so that it is worth waiting for."""
 
-    def __init__(self, message: str, *, hopeless: bool = False) -> None:
+    def __init__(self, message: str, *, hopeless: bool = False, ours: bool = False) -> None:
         super().__init__(message)
         self.hopeless = hopeless
+        self.ours = ours
 
 
 class Results:
@@ -81,6 +89,8 @@ class Results:
                     return await self._store(job, files, outcome["facts"])
             except FetchFailed as error:
                 raise Unkept(error.message) from error
+            except StorageDown as error:
+                raise Unkept(AWAY, ours=True) from error
             except TimeoutError as error:
                 raise Unkept("it took too long to fetch") from error
 
@@ -92,11 +102,14 @@ class Results:
         with tempfile.TemporaryDirectory(dir=self._folder) as name:
             folder = Path(name)
             inputs: dict[str, Path] = {}
-            for number, key in enumerate(dict.fromkeys(_inputs(call))):
-                inputs[key] = folder / f"input{number}"
-                await self.storage.fetch_to(key, inputs[key])
-            made = await provider.run(call, inputs, folder, report)
-            return await self._store(job, made.files, made.facts), made.spent
+            try:
+                for number, key in enumerate(dict.fromkeys(_inputs(call))):
+                    inputs[key] = folder / f"input{number}"
+                    await self.storage.fetch_to(key, inputs[key])
+                made = await provider.run(call, inputs, folder, report)
+                return await self._store(job, made.files, made.facts), made.spent
+            except StorageDown as error:
+                raise Unkept(AWAY, ours=True) from error
 
     async def _store(self, job: Job, files: Sequence[Path], facts: Mapping[str, JsonValue]) -> str:
         service = self._tariff.services.get(job.service)
@@ -105,23 +118,41 @@ class Results:
         _check_complete(service, len(files), facts)
         stored: list[dict[str, JsonValue]] = []
         sound: str | None = None
-        prefix = f"{datetime.fromtimestamp(job.created_at / 1000, UTC):%Y/%m}/{job.id}"
-        for number, file in enumerate(files, 1):
-            try:
-                found = await measure(file)
-            except Unreadable as error:
-                raise Unkept(f"the provider's file cannot be read ({error})", hopeless=service.local) from error
-            if not service.answer.admits(found.kind):
-                raise Unkept(f"the provider sent a file of kind {found.kind}", hopeless=service.local)
-            key = f"{prefix}/{number}.{found.extension}"
-            size = await self.storage.put(key, file, found.content_type)
-            stored.append({"key": key, "type": found.content_type, "bytes": size})
-            if number == 1 and service.remembered(job.request).wants_sound_track():
-                track = file.with_suffix(".m4a")
-                if await sound_track(file, track):
-                    sound = f"{prefix}/sound.m4a"
-                    await self.storage.put(sound, track, "audio/mp4")
+        begun: list[str] = []
+
+        async def put(name: str, extension: str, file: Path, content_type: str) -> tuple[str, int]:
+            # Each claim raises the row's revision, so nobody writes over the files of the claim that counts.
+            key = key_for(job.created_at, job.id, f"{job.rev}-{name}", extension)
+            begun.append(key)
+            return key, await self.storage.put(key, file, content_type)
+
+        try:
+            for number, file in enumerate(files, 1):
+                try:
+                    found = await measure(file)
+                except Unreadable as error:
+                    raise Unkept(f"the provider's file cannot be read ({error})", hopeless=service.local) from error
+                if not service.answer.admits(found.kind):
+                    raise Unkept(f"the provider sent a file of kind {found.kind}", hopeless=service.local)
+                key, size = await put(str(number), found.extension, file, found.content_type)
+                stored.append({"key": key, "type": found.content_type, "bytes": size})
+                if number == 1 and service.remembered(job.request).wants_sound_track():
+                    track = file.with_suffix(".m4a")
+                    if await sound_track(file, track):
+                        sound, _ = await put("sound", "m4a", track, "audio/mp4")
+        except BaseException:
+            await self._discard(begun)
+            raise
         return orjson.dumps({"files": stored, "sound": sound, "facts": dict(facts)}).decode()
+
+    async def discard(self, kept: str) -> None:
+        """Deletes what `keep` or `make` stored for a claim that turned out to be lost."""
+        await self._discard(keys_of(kept))
+
+    async def _discard(self, keys: Sequence[str]) -> None:
+        with suppress(StorageDown, TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                await self.storage.delete(keys)
 
     def cost(self, job: Job, kept: str) -> Credits:
         """What a finished job costs by what came of it, at the rates of its creation; never more than was held.
@@ -141,20 +172,31 @@ class Results:
         if job.results is None:
             return None
         results = orjson.loads(job.results)
-        links = [self.storage.link(file["key"]) for file in results["files"]]
+        links = [self.storage.link(file["key"], job.ended_at) for file in results["files"]]
         kinds = [file["type"].partition("/")[0] for file in results["files"]]
-        return Kept(links, results["sound"] and self.storage.link(results["sound"]), results["facts"], kinds)
+        sound = results["sound"] and self.storage.link(results["sound"], job.ended_at)
+        return Kept(links, sound, results["facts"], kinds)
 
     async def forget(self, job: Job) -> None:
         """Deletes a job's files."""
-        results = orjson.loads(job.results or "{}")
-        gone = [file["key"] for file in results.get("files", [])]
-        await self.storage.delete([*gone, *([results["sound"]] if results.get("sound") else [])])
+        await self.storage.delete(keys_of(job.results))
 
     async def forget_inputs(self, before: int) -> None:
         """Deletes the copies of inputs that were last taken in before a moment."""
-        old = [stat.key async for stat in self.storage.listing("inputs") if stat.modified < before]
+        old: list[str] = []
+        async for stat in self.storage.listing("inputs"):
+            if stat.modified < before:
+                old.append(stat.key)
+            if len(old) == CHUNK:
+                await self.storage.delete(old)
+                old.clear()
         await self.storage.delete(old)
+
+
+def keys_of(results: str | None) -> list[str]:
+    """The keys of the files that a row's `results` name."""
+    told = orjson.loads(results or "{}")
+    return [*(file["key"] for file in told.get("files", [])), *([told["sound"]] if told.get("sound") else [])]
 
 
 def _check_complete(service: type[Generation], files: int, facts: Mapping[str, JsonValue]) -> None:

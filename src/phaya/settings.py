@@ -86,6 +86,23 @@ class Settings(BaseSettings):
         alias="PHAYA_DEADLINE_SCALE",
         description="A factor on all service deadlines and grace times.",
     )
+    storage_url: str | None = Field(
+        default=None,
+        alias="PHAYA_STORAGE_URL",
+        description="Where results and inputs lie: `file:///folder` or `s3://bucket/prefix`, with credentials from the "
+        "`AWS_…` variables. Unset: the folder `media` in the data folder.",
+    )
+    storage_links: Literal["served", "signed", "public"] = Field(
+        default="served",
+        alias="PHAYA_STORAGE_LINKS",
+        description="Links of results: `served` by Phaya, `signed` by the bucket for seven days at the most, or "
+        "`public` at PHAYA_STORAGE_PUBLIC_URL.",
+    )
+    storage_public_url: str | None = Field(
+        default=None,
+        alias="PHAYA_STORAGE_PUBLIC_URL",
+        description="Address of the stored files, such as a CDN before the bucket; a file's key is appended to it.",
+    )
     media_days: float = Field(
         default=14, gt=0, alias="PHAYA_MEDIA_DAYS", description="Days for which results are kept and served."
     )
@@ -263,7 +280,13 @@ class Settings(BaseSettings):
         return [ip_network(part, strict=False) if isinstance(part, str) else part for part in parts]  # type: ignore[union-attr]
 
     @field_validator(
-        "public_url", "kie_base_url", "openrouter_base_url", "gemini_base_url", "transcribe_url", "sandbox_url"
+        "public_url",
+        "kie_base_url",
+        "openrouter_base_url",
+        "gemini_base_url",
+        "transcribe_url",
+        "sandbox_url",
+        "storage_public_url",
     )
     @classmethod
     def _addresses(cls, value: str | None) -> str | None:

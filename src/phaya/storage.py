@@ -4,51 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.store import LocalStore, from_url
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, S3Store
+
+from phaya.clock import Clock
+from phaya.errors import StorageDown
+from phaya.links import UNKNOWN_TYPE, Kind, Links, checked, content_type_of, is_key
+from phaya.outages import CHECK_SECONDS, PATIENCE, BadStorage, answering, down, why
+from phaya.settings import Settings
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
-    from obstore.store import ObjectStore
+    from obstore.store import ObjectStore, RetryConfig
 
-# What a browser may show under our name. A file with any other extension is offered as a download only:
-# a page or an SVG among the results would run its scripts as ours.
-CONTENT_TYPES: Mapping[str, str] = {
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "webp": "image/webp",
-    "gif": "image/gif",
-    "avif": "image/avif",
-    "mp4": "video/mp4",
-    "m4v": "video/x-m4v",
-    "mov": "video/quicktime",
-    "webm": "video/webm",
-    "mkv": "video/x-matroska",
-    "avi": "video/x-msvideo",
-    "mp3": "audio/mpeg",
-    "wav": "audio/wav",
-    "m4a": "audio/mp4",
-    "aac": "audio/aac",
-    "ogg": "audio/ogg",
-    "flac": "audio/flac",
-}
-UNKNOWN_TYPE = "application/octet-stream"
-
-_PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}"
-_KEY = re.compile(rf"(?=.{{1,512}}$){_PART}(?:/{_PART})*")
 _CHUNK = 256 * 1024
 _FOREVER = "public, max-age=31536000, immutable"
+_EXAMPLES = "file:///folder or s3://bucket/prefix"
+
+SLOWEST = 1_000_000
+"""Bytes a second that storing a file is waited for at the least."""
+PARTS = 3
+"""Parts of 5 MB of one file that are sent at a time; each is held in memory."""
+
+# Beside what obstore reads from the environment: each read is bounded, not the whole transfer of a large file.
+_CONFIG: Any = {"connect_timeout": "5s", "read_timeout": "20s", "timeout": "2h"}
+_RETRY: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
 
 
 @dataclass(frozen=True)
@@ -62,73 +54,109 @@ class Stat:
     modified: int
 
 
-def key_for(now: int, job_id: str, name: str, extension: str) -> str:
-    """The key of a job's file, by the month of `now` (milliseconds since 1970). Raises ValueError."""
-    month = datetime.fromtimestamp(now / 1000, UTC)
-    return checked(f"{month:%Y}/{month:%m}/{job_id}/{name}.{extension}")
-
-
-def checked(key: str) -> str:
-    """The key, if it can be one: no empty, hidden or climbing parts, plain letters. Raises ValueError."""
-    if not _KEY.fullmatch(key):
-        raise ValueError(f"{key!r} is no key of a stored file")
-    return key
-
-
-def content_type_of(key: str) -> str:
-    """What a file is served as, by its extension alone."""
-    return CONTENT_TYPES.get(key.rpartition(".")[2].lower(), UNKNOWN_TYPE)
-
-
 class Storage:
     """Files by key. `url` is `file:///folder` or `s3://bucket/prefix`; S3 credentials come from the
-    environment, as its own tools read them. Links start with `public_url`, which may be known only later.
+    environment, as obstore reads them.
 
     Stored files never change: a key is written once. Every method that takes a key raises ValueError for
-    what can be none, except `head` and `local_path`, which know no such file.
+    what can be none, except `head` and `local_path`, which know no such file. What cannot be told because the
+    storage does not answer, or not in time, is StorageDown, never a missing file.
     """
 
-    def __init__(self, url: str, public_url: Callable[[], str] | str) -> None:
-        self._public_url = public_url
+    def __init__(
+        self,
+        url: str,
+        served: Callable[[], str] | str,
+        links: Kind = "served",
+        *,
+        public: str | None = None,
+        days: float = 14,
+        clock: Clock | None = None,
+    ) -> None:
+        """`served`, `public` and `days` are those of `Links`. Raises BadStorage."""
         self._folder: Path | None = None
         self._store: ObjectStore
+        self._bucket = ""
+        sign: Callable[[str, timedelta], str] | None = None
         parts = urlsplit(url)
-        if parts.scheme == "file":
+        if parts.query or parts.fragment:
+            raise BadStorage(f"PHAYA_STORAGE_URL must have no ? and no #, as in {_EXAMPLES}.")
+        if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.strip("/"):
             self._folder = Path(unquote(parts.path)).absolute()
-            self._store = LocalStore(prefix=self._folder, mkdir=True, automatic_cleanup=True)
+            try:
+                self._store = LocalStore(prefix=self._folder, mkdir=True, automatic_cleanup=True)
+            except (BaseError, OSError) as error:
+                raise BadStorage(f"PHAYA_STORAGE_URL: the folder {self._folder} cannot be made.") from error
+        elif parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
+            self._bucket = parts.netloc
+            store = S3Store(
+                self._bucket, prefix=unquote(parts.path).strip("/") or None, config=_CONFIG, retry_config=_RETRY
+            )
+            self._store = store
+            sign = partial(_sign, store)
         else:
-            self._store = from_url(url)
+            raise BadStorage(f"PHAYA_STORAGE_URL must be like {_EXAMPLES}; this is neither.")
+        if links == "signed" and sign is None:
+            raise BadStorage("PHAYA_STORAGE_LINKS=signed needs a bucket: set PHAYA_STORAGE_URL=s3://bucket/prefix.")
+        if links == "public" and not public:
+            raise BadStorage("PHAYA_STORAGE_LINKS=public needs PHAYA_STORAGE_PUBLIC_URL, the address of the files.")
+        self._links = Links(served, links, public=public, sign=sign, days=days, clock=clock)
+
+    async def check(self) -> None:
+        """Asks at the start whether files can be listed, stored and linked here. Raises BadStorage."""
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                if self._folder is not None:
+                    if not await asyncio.to_thread(os.access, self._folder, os.R_OK | os.W_OK | os.X_OK):
+                        raise BadStorage(f"PHAYA_STORAGE_URL: the folder {self._folder} cannot be read and written.")
+                    return
+                async for _ in self._found("inputs/ready"):
+                    break
+                await obstore.put_async(self._store, "inputs/start.txt", b"Phaya can write here.\n")
+                # In a thread, because signing may ask the machine's role for its credentials first.
+                await asyncio.to_thread(self._links.learn)
+        except (BaseError, OSError, StorageDown) as error:
+            raise BadStorage(f"PHAYA_STORAGE_URL: the bucket {self._bucket} {why(error)}.") from error
 
     async def put(self, key: str, path: Path, content_type: str | None = None) -> int:
         """Stores the file at `path`, whole or not at all, and returns its bytes once they are on disk."""
-        content_type = content_type or content_type_of(key)
-        if self._folder is None:
-            attributes: dict[str, str] = {"Content-Type": content_type, "Cache-Control": _FOREVER}
-            await obstore.put_async(self._store, checked(key), path, attributes=attributes)
-        else:  # a folder keeps no attributes; the extension says the type
-            await obstore.put_async(self._store, checked(key), path)
-            await asyncio.to_thread(_flush, self._folder / key)
-        return await asyncio.to_thread(os.path.getsize, path)
+        content_type = content_type or content_type_of(checked(key))
+        size = await asyncio.to_thread(os.path.getsize, path)
+        async with answering(PATIENCE + size / SLOWEST, whole=True):
+            if self._folder is None:
+                attributes = {"Content-Type": content_type, "Cache-Control": _FOREVER}
+                if content_type == UNKNOWN_TYPE:
+                    attributes["Content-Disposition"] = f'attachment; filename="{key.rpartition("/")[2]}"'
+                await obstore.put_async(self._store, key, path, attributes=attributes, max_concurrency=PARTS)
+            else:  # a folder keeps no attributes; the extension says the type
+                await obstore.put_async(self._store, key, path)
+                await asyncio.to_thread(_flush, self._folder / key)
+        return size
 
     async def ready(self) -> None:
-        """Asks the storage for something small; raises whatever keeps it from answering."""
-        async for _ in self.listing("inputs/ready"):
-            break
+        """Asks the storage for something small. Raises StorageDown."""
+        async with answering(CHECK_SECONDS, whole=True):
+            if self._folder is not None:
+                await asyncio.to_thread(os.stat, self._folder)
+            else:
+                await self._batch(self._found("inputs/ready"))
 
     async def head(self, key: str) -> Stat | None:
         """What is stored under the key, or None."""
-        if not _KEY.fullmatch(key):
+        if not is_key(key):
             return None
         try:
-            if self._folder is not None:
-                return await asyncio.to_thread(_stat_file, self._folder / key, key)
-            return _stat(await obstore.head_async(self._store, key))
+            async with answering():
+                if self._folder is not None:
+                    return await asyncio.to_thread(_stat_file, self._folder / key, key)
+                return _stat(await obstore.head_async(self._store, key))
         except (FileNotFoundError, NotADirectoryError):
+            await self.ready()  # a bucket that is gone knows no file, either
             return None
 
     def local_path(self, key: str) -> Path | None:
         """The file itself, where it lies on this machine; it is to be read only."""
-        if self._folder is None or not _KEY.fullmatch(key):
+        if self._folder is None or not is_key(key):
             return None
         path = self._folder / key
         return path if path.is_file() else None
@@ -153,41 +181,99 @@ class Storage:
             options["range"] = (start, end)
         elif start:
             options["range"] = {"offset": start}
-        result = await obstore.get_async(self._store, checked(key), options=options)
-        async for chunk in result.stream(min_chunk_size=_CHUNK):
+        try:
+            async with answering():
+                result = await obstore.get_async(self._store, checked(key), options=options)
+        except FileNotFoundError:
+            await self.ready()
+            raise
+        chunks = aiter(result.stream(min_chunk_size=_CHUNK))
+        while True:
+            async with answering(whole=True):
+                try:
+                    chunk = await anext(chunks)
+                except StopAsyncIteration:
+                    break
             yield chunk
+
+    async def begun(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The same once its first bytes are here: what is missing or down is known before an answer begins."""
+        chunks = self.stream(key, start, end)
+        first = await anext(chunks, None)
+        return _chain(first, chunks)
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Removes files; those that are not there are none to remove."""
         unwanted = [checked(key) for key in keys]
         if self._folder is None:
-            await obstore.delete_async(self._store, unwanted)
+            for number in range(0, len(unwanted), 1000):  # what S3 takes at a time
+                async with answering(whole=True):
+                    await obstore.delete_async(self._store, unwanted[number : number + 1000])
             return
         for key in unwanted:  # one by one, because a folder stops at the first that is missing
             with suppress(FileNotFoundError):
-                await obstore.delete_async(self._store, key)
+                async with answering():
+                    await obstore.delete_async(self._store, key)
+
+    async def folders(self, prefix: str = "") -> list[str]:
+        """The folders right below one, such as `2026` or `2026/11`."""
+        async with answering(whole=True):
+            found = await obstore.list_with_delimiter_async(self._store, prefix or None)  # pyright: ignore[reportUnknownMemberType] - as in `_found`
+        return sorted(found["common_prefixes"])
 
     async def listing(self, prefix: str = "") -> AsyncIterator[Stat]:
         """Every stored file below a folder such as `2026/11`, in no order."""
-        # Its overload for Arrow tables is typed by a package that we do not use.
-        found_files = obstore.list(self._store, prefix or None, chunk_size=500)  # pyright: ignore[reportUnknownMemberType]
-        async for batch in found_files:
+        batches = self._found(prefix)
+        while batch := await self._batch(batches):
             for found in batch:
                 yield _stat(found)
 
-    def link(self, key: str) -> str:
-        """The absolute address under which clients fetch the file."""
-        return self._prefix() + checked(key)
+    def link(self, key: str, since: int | None = None) -> str:
+        """The absolute address of a file that is kept since a moment (now, if none is given); see `Links`."""
+        return self._links.link(key, since)
 
     def key_of(self, url: str) -> str | None:
         """The key of a file that `link` gave the address of; None for any other address."""
-        prefix = self._prefix()
-        key = url.removeprefix(prefix)
-        return key if url.startswith(prefix) and _KEY.fullmatch(key) else None
+        return self._links.key_of(url)
 
-    def _prefix(self) -> str:
-        public_url = self._public_url if isinstance(self._public_url, str) else self._public_url()
-        return public_url.rstrip("/") + "/media/"
+    def _found(self, prefix: str) -> AsyncIterator[Sequence[ObjectMeta]]:
+        # Its overload for Arrow tables is typed by a package that we do not use.
+        return aiter(obstore.list(self._store, prefix or None, chunk_size=500))  # pyright: ignore[reportUnknownMemberType]
+
+    @staticmethod
+    async def _batch(batches: AsyncIterator[Sequence[ObjectMeta]]) -> Sequence[ObjectMeta]:
+        """The next files of a listing; none at its end."""
+        async with answering(whole=True):
+            try:
+                return await anext(batches)
+            except StopAsyncIteration:
+                return ()
+
+
+def storage_of(settings: Settings, public_url: str, clock: Clock | None = None) -> Storage:
+    """The storage that the settings name, not yet asked for anything. Raises BadStorage."""
+    return Storage(
+        settings.storage_url or (settings.data_dir / "media").resolve().as_uri(),
+        public_url,
+        settings.storage_links,
+        public=settings.storage_public_url,
+        days=settings.media_days,
+        clock=clock,
+    )
+
+
+def _sign(store: S3Store, key: str, lasts: timedelta) -> str:
+    try:
+        return obstore.sign(store, "GET", key, lasts)
+    except BaseError as error:
+        raise down(error) from error
+
+
+async def _chain(first: bytes | None, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first is not None:
+        yield first
+    async for chunk in rest:
+        yield chunk
 
 
 def _stat(found: ObjectMeta) -> Stat:

@@ -15,6 +15,7 @@ import structlog
 from phaya import deliveries, idempotency, jobs
 from phaya.catalog import CATALOG
 from phaya.clock import DAY, HOUR, SECOND
+from phaya.inventory import Inventory
 from phaya.jobs import Job
 from phaya.meters import forget_meters
 from phaya.moves import LEASE, Moves
@@ -25,6 +26,7 @@ LONGEST_SLEEP = 5.0
 RENEWAL = 5.0
 """Seconds between two renewals of the leases; several fit into one lease."""
 SWEEP = 600 * SECOND
+LISTING = 6 * HOUR
 CHUNK = 200
 LOG_DAYS = 30
 """Days for which deliveries of webhooks are remembered."""
@@ -44,6 +46,8 @@ class Worker:
         self._places = dict(places)
         self._media_days = media_days
         self._longest_sleep = longest_sleep
+        self._inventory = Inventory(moves.results.storage, self._workflow.database, self._workflow.clock)
+        self._listed_at: int | None = None
         self._moving: dict[str, set[asyncio.Task[None]]] = {lane: set() for lane in places}
         self._woken = asyncio.Event()
         self._stopping = False
@@ -124,7 +128,7 @@ class Worker:
                 log.exception("worker.renewal_failed")
 
     async def _sweep(self) -> None:
-        """Deletes, in chunks, results, deliveries, idempotency keys and meters past their time."""
+        """Deletes, in chunks, what is past its time, and what lost claims left behind."""
         while True:
             try:
                 await self._forget()
@@ -141,7 +145,11 @@ class Worker:
                 await self._moves.results.forget(job)
                 await workflow.database.write(jobs.forget_results, job.id)
             await asyncio.sleep(0)
-        await self._moves.results.forget_inputs(before)
+        now = workflow.clock.now()
+        if self._listed_at is None or now - self._listed_at >= LISTING:  # a bucket charges for being listed
+            self._listed_at = now
+            await self._moves.results.forget_inputs(before)
+            await self._inventory.sweep()
         while await workflow.database.write(idempotency.forget, workflow.clock.now(), CHUNK) == CHUNK:
             await asyncio.sleep(0)
         await workflow.database.write(forget_meters, workflow.clock.now() - HOUR)

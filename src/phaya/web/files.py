@@ -9,10 +9,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from phaya.storage import UNKNOWN_TYPE, Stat, Storage
+from phaya.errors import NotFound, PhayaError, StorageDown
+from phaya.links import UNKNOWN_TYPE
+from phaya.storage import Stat, Storage
 
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 
+_MISSING = "There is no such file, or its time is over."
 _HEADERS = {
     "Accept-Ranges": "bytes",
     "Cache-Control": "public, max-age=31536000, immutable",  # a key is written once
@@ -29,9 +32,12 @@ def media_routes(storage: Storage) -> list[Route]:
     """The route of the files in `storage`. A part is given where one is asked for; several make the whole."""
 
     async def media(request: Request) -> Response:
-        stat = await storage.head(request.path_params["key"])
+        try:
+            stat = await storage.head(request.path_params["key"])
+        except StorageDown as error:
+            return _refusal(error)
         if stat is None:
-            return _missing()
+            return _refusal(NotFound(_MISSING))
         headers = {**_HEADERS, "ETag": f'"{stat.etag}"', "Last-Modified": _date(stat)}
         if _is_held(request, stat):
             return Response(status_code=304, headers=headers)
@@ -48,7 +54,13 @@ def media_routes(storage: Storage) -> list[Route]:
         status = 200 if part is None else 206
         if request.method == "HEAD":
             return Response(status_code=status, headers=headers)
-        return StreamingResponse(storage.stream(stat.key, start, end), status_code=status, headers=headers)
+        try:
+            content = await storage.begun(stat.key, start, end)
+        except StorageDown as error:
+            return _refusal(error)
+        except FileNotFoundError:  # deleted a moment ago
+            return _refusal(NotFound(_MISSING))
+        return StreamingResponse(content, status_code=status, headers=headers)
 
     return [Route("/media/{key:path}", media, methods=["GET"], name="media")]
 
@@ -85,7 +97,9 @@ def _date(stat: Stat) -> str:
     return formatdate(stat.modified // 1000, usegmt=True)
 
 
-def _missing() -> Response:
-    message = "There is no such file, or its time is over."
-    body = {"success": False, "error": "not_found", "message": message, "detail": message}
-    return JSONResponse(body, status_code=404, headers={"Cache-Control": "no-store"})
+def _refusal(error: PhayaError) -> Response:
+    body = {"success": False, "error": error.code, "message": error.message, "detail": error.message}
+    headers = {"Cache-Control": "no-store"}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    return JSONResponse(body, status_code=error.status, headers=headers)

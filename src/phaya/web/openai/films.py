@@ -101,7 +101,8 @@ def routes() -> APIRouter:
         file = found[0]
         name = f"{job.id}.{file['key'].rpartition('.')[2]}"
         headers = {"Content-Length": str(file["bytes"]), "Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(phaya.results.storage.stream(file["key"]), media_type=file["type"], headers=headers)
+        content = await phaya.results.storage.begun(file["key"])
+        return StreamingResponse(content, media_type=file["type"], headers=headers)
 
     @router.delete("/videos/{video_id}", operation_id="openai_video_delete", summary="Delete a film")
     async def delete(video_id: str, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]

@@ -1,0 +1,65 @@
+"""What keeps the storage from answering: every wait for it is bounded, and every failure has one name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import structlog
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+from phaya.errors import StorageDown
+
+log = structlog.get_logger()
+
+PATIENCE = 30
+"""Seconds that the storage may take for one small thing, a chunk of a file for instance."""
+CHECK_SECONDS = 15
+
+
+class BadStorage(Exception):
+    """The settings of the storage have a mistake, or nobody answers there. The message is one sentence."""
+
+
+@asynccontextmanager
+async def answering(seconds: float = PATIENCE, *, whole: bool = False) -> AsyncGenerator[None]:
+    """Bounds a wait for the storage, and calls whatever keeps it from answering StorageDown.
+
+    A missing file is told as it is, unless the `whole` storage is asked: then its bucket or folder is what misses.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not whole:
+            raise
+        raise down(error) from error
+    except (BaseError, OSError) as error:  # a time-out is an OSError
+        raise down(error) from error
+
+
+def down(error: Exception) -> StorageDown:
+    """Logs what keeps the storage from answering; the caller is told no more than that."""
+    log.warning("storage.down", detail=_line(error))
+    return StorageDown()
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).partition("\n")[0] or type(error).__name__)[:300]
+
+
+def why(error: BaseException) -> str:
+    """What is wrong with a bucket or folder, for whoever set it."""
+    told = str(error)
+    if "NoSuchBucket" in told or isinstance(error, FileNotFoundError):
+        return "does not exist"
+    if "169.254." in told:
+        return "needs credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or "403 Forbidden" in told:
+        return "refuses these credentials, which must be allowed to list, read, write and delete"
+    if "builder error" in told:
+        return "is at an http address, which needs AWS_ALLOW_HTTP=true"
+    if isinstance(error, TimeoutError):
+        return f"did not answer within {CHECK_SECONDS} seconds"
+    return f"cannot be reached; see AWS_ENDPOINT_URL and AWS_REGION ({_line(error).rpartition(' - ')[2]})"
