@@ -36,6 +36,7 @@ from phaya.providers.roster import DOWNLOAD, REMOTE, RENDER, SPEECH, Roster
 from phaya.providers.transcription import Transcription
 from phaya.providers.ytdlp import YtDlp
 from phaya.results import KEEP_SECONDS, Results
+from phaya.retention import Retention
 from phaya.serving import listen, serving
 from phaya.settings import Settings
 from phaya.storage import Storage
@@ -110,7 +111,7 @@ async def _running(
                 SPEECH: READINGS,
                 DOWNLOAD: settings.downloads,
             },
-            media_days=settings.media_days,
+            Retention(database, system.results, clock, settings.media_days, settings.job_days),
         )
         released = await database.write(jobs.release_all, clock.now())
         if released:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
-import orjson
-import structlog
 import typer
 import uvicorn
-from rich.console import Console
 from rich.table import Table
 
-from phaya import __version__, operator
-from phaya.errors import PhayaError
+from phaya import __version__, books
 from phaya.generate import commands as generate_commands
 from phaya.serving import listen
-from phaya.settings import Settings
 from phaya.tariff_file import BadTariff, tariff_of
+from phaya.terminal import Account, AsJson, configure_logs, console, order, print_json, problems, read_settings, stop
 
 app = typer.Typer(
     name="phaya",
@@ -31,60 +26,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 keys_app = typer.Typer(help="Make, list and revoke keys (operator).", no_args_is_help=True)
-credits_app = typer.Typer(help="Grant credits (operator).", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
-app.add_typer(credits_app, name="credits")
+books.install(app)
 app.add_typer(generate_commands(), name="generate")
-
-console = Console()
-problems = Console(stderr=True)
-
-Account = Annotated[str, typer.Option("--account", help="E-mail address of the account.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
     """The entry of the `phaya` command."""
     app()
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValueError as error:
-        _stop(f"The environment has a mistake: {error}")
-
-
-def _stop(message: str, code: int = 1) -> NoReturn:
-    problems.print(f"[red]{message}[/red]", highlight=False)
-    sys.exit(code)
-
-
-def _order(command: str, **values: Any) -> dict[str, Any]:
-    settings = _settings()
-    configure_logs("warning")
-    try:
-        return asyncio.run(operator.carry_out(settings, command, **values))
-    except (operator.Refused, PhayaError, BadTariff) as error:
-        _stop(str(error))
-
-
-def configure_logs(level: str) -> None:
-    """Structured logs on stderr: readable on a terminal, JSON elsewhere."""
-    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
-    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 @app.command()
@@ -93,7 +42,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.")] = 8000,
 ) -> None:
     """Run the API and the worker in one process."""
-    settings = _settings()
+    settings = read_settings()
     configure_logs(settings.log_level)
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
@@ -107,7 +56,7 @@ def serve(
         lock(settings.data_dir).close()  # a clear word now instead of a trace from the lifespan
         phaya = create_app(settings, public_url)
     except (InUse, BadTariff) as error:
-        _stop(str(error))
+        stop(str(error))
     problems.print(
         f"Phaya {__version__} on {public_url}" + ("  (sandbox: no provider keys)" if settings.sandbox else "")
     )
@@ -132,7 +81,7 @@ def sandbox(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve the sandbox alone: KIE.ai and OpenRouter as they speak, with media made here."""
-    settings = _settings()
+    settings = read_settings()
     configure_logs(settings.log_level)
     from phaya.clock import SystemClock
     from phaya.providers.sandbox.hosting import LOOPBACK, hosted_sandbox
@@ -162,9 +111,9 @@ def services(as_json: AsJson = False) -> None:
     from phaya.web.answers import dumps
 
     try:
-        found = listing("http://127.0.0.1:8000", tariff_of(_settings()))
+        found = listing("http://127.0.0.1:8000", tariff_of(read_settings()))
     except BadTariff as error:
-        _stop(str(error))
+        stop(str(error))
     if as_json:
         print(dumps(found).decode())
         return
@@ -175,22 +124,6 @@ def services(as_json: AsJson = False) -> None:
         shown = str(amounts[0]) if amounts[0] == amounts[-1] else f"{amounts[0]} to {amounts[-1]}"
         table.add_row(str(service["service"]), f"{service['name']}: {service['summary']}", shown)
     console.print(table)
-
-
-@app.command()
-def check(as_json: AsJson = False) -> None:
-    """Prove that entries, balances, caps and jobs agree; exits with 1 where they do not."""
-    found = _order("check")
-    if as_json:
-        print(orjson.dumps(found).decode())
-    else:
-        for fault in found["faults"]:
-            problems.print(f"[red]{fault}[/red]", highlight=False)
-        if not found["faults"]:
-            console.print("Clean: entries, balances, caps and jobs agree.")
-        for place, count in sorted(found["waiting"].items()):
-            console.print(f"  {count} jobs in {place}")
-    sys.exit(1 if found["faults"] else 0)
 
 
 @keys_app.command("create")
@@ -204,9 +137,9 @@ def keys_create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key; it is shown once. The account is made if it is new."""
-    made = _order("keys create", account=account, name=name, credits=credits, cap=cap, scopes=scope or [], rate=rate)
+    made = order("keys create", account=account, name=name, credits=credits, cap=cap, scopes=scope or [], rate=rate)
     if as_json:
-        print(orjson.dumps(made).decode())
+        print_json(made)
     else:
         print(made["key"])
         problems.print(f"{made['account']} has {made['credits_balance']} credits. This key is not shown again.")
@@ -215,9 +148,9 @@ def keys_create(
 @keys_app.command("list")
 def keys_list(account: Account, as_json: AsJson = False) -> None:
     """List an account's keys."""
-    found = _order("keys list", account=account)["keys"]
+    found = order("keys list", account=account)["keys"]
     if as_json:
-        print(orjson.dumps(found).decode())
+        print_json(found)
         return
     table = Table("id", "name", "key", "scopes", "cap", "spent", "")
     for key in found:
@@ -231,23 +164,8 @@ def keys_list(account: Account, as_json: AsJson = False) -> None:
 @keys_app.command("revoke")
 def keys_revoke(account: Account, key_id: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
     """End a key for good."""
-    if not _order("keys revoke", account=account, key_id=key_id)["revoked"]:
-        _stop("There is no such living key of this account.")
-
-
-@credits_app.command("grant")
-def credits_grant(
-    account: Account,
-    amount: Annotated[str, typer.Argument(help="Credits to add.")],
-    note: Annotated[str | None, typer.Option(help="Why, for the statement.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Add credits to an account."""
-    done = _order("credits grant", account=account, amount=amount, note=note)
-    if as_json:
-        print(orjson.dumps(done).decode())
-    else:
-        console.print(f"{done['account']} has {done['credits_balance']} credits.")
+    if not order("keys revoke", account=account, key_id=key_id)["revoked"]:
+        stop("There is no such living key of this account.")
 
 
 @app.command()
@@ -260,4 +178,4 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return listen(host, port)
     except OSError as error:
-        _stop(f"Cannot listen on {host}:{port}: {error.strerror}.", 2)
+        stop(f"Cannot listen on {host}:{port}: {error.strerror}.", 2)

@@ -3,14 +3,18 @@ whoever lost its claim changes nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, insert, null, select, update
+from sqlalchemy import Connection, Row, case, func, insert, null, select, tuple_, update
 
 from phaya.credits import NOTHING, Credits
 from phaya.schema import jobs
+
+ERASED = "{}"
+"""What stands for the request and the call of a job whose contents were deleted after their time."""
 
 
 class State(StrEnum):
@@ -179,9 +183,9 @@ def extend(connection: Connection, job: Job, until: int, progress: int) -> bool:
     return done.rowcount > 0
 
 
-def forget_results(connection: Connection, job_id: str) -> None:
-    """The job's files are gone."""
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(results=null()))
+def forget_results(connection: Connection, job_ids: Sequence[str]) -> None:
+    """The jobs' files are gone."""
+    connection.execute(update(jobs).where(jobs.c.id.in_(job_ids)).values(results=null()))
 
 
 def poke(connection: Connection, job_id: str, hint: str | None, now: int) -> bool:
@@ -228,9 +232,19 @@ def count_busy(connection: Connection) -> dict[str, dict[str, int]]:
     return found
 
 
-def expired(connection: Connection, before: int, limit: int, without: tuple[str, ...] = ()) -> list[Job]:
-    """Ended jobs whose results are older than the retention, without those of some services."""
-    old = select(jobs).where(jobs.c.ended_at < before, jobs.c.results.is_not(None), jobs.c.service.not_in(without))
+def expired(
+    connection: Connection, before: int, limit: int, without: tuple[str, ...] = (), after: tuple[int, str] = (0, "")
+) -> list[Job]:
+    """Ended jobs with results that are older than the retention, without those of some services, the oldest first.
+
+    `after` is end and id of the last job of the chunk before.
+    """
+    old = (
+        select(jobs)
+        .where(jobs.c.ended_at < before, jobs.c.results.is_not(None), jobs.c.service.not_in(without))
+        .where(tuple_(jobs.c.ended_at, jobs.c.id) > after)
+        .order_by(jobs.c.ended_at, jobs.c.id)
+    )
     return [_job(row) for row in connection.execute(old.limit(limit))]
 
 

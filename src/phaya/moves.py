@@ -21,7 +21,7 @@ from phaya.breaker import Breaker, Circuits, Patience
 from phaya.calls import Finished, LocalCall, Refused, RemoteCall, Waiting, unpack
 from phaya.clock import DAY, MINUTE, SECOND
 from phaya.credits import NOTHING
-from phaya.jobs import Job, Lost, State, Step
+from phaya.jobs import ERASED, Job, Lost, State, Step
 from phaya.limits import Limits
 from phaya.providers import Exhausted, NotThere, OutOfOrder, Rejected, Remote, Report, Unavailable, Unknown
 from phaya.providers.roster import circuits, fingerprint
@@ -69,6 +69,8 @@ class Moves:
 
     async def advance(self, job: Job) -> None:
         """Makes exactly one move for a claimed job. May be called twice, late, or by two workers at once."""
+        if job.call == ERASED:
+            return await self._change(job, next_at=None, step=Step.DONE)
         call = unpack(job.call)
         try:
             match job.step, call:
@@ -93,6 +95,7 @@ class Moves:
                     await self._change(job, next_at=None, step=Step.DONE)
         except Lost:
             log.info("job.lost", job=job.id, step=job.step)
+        return None
 
     async def stumble(self, job: Job, trouble: str) -> None:
         """A move broke by a fault of ours: past its deadline the job fails for the user. Raises Lost."""

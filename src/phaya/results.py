@@ -40,6 +40,8 @@ from phaya.ways import unpack_ways
 LARGEST = 2_000_000_000
 """Bytes of one result at the most."""
 KEEP_SECONDS = 150
+CHUNK = 500
+"""Files that are deleted at a time."""
 
 
 class Unkept(Exception):
@@ -145,16 +147,27 @@ class Results:
         kinds = [file["type"].partition("/")[0] for file in results["files"]]
         return Kept(links, results["sound"] and self.storage.link(results["sound"]), results["facts"], kinds)
 
-    async def forget(self, job: Job) -> None:
-        """Deletes a job's files."""
-        results = orjson.loads(job.results or "{}")
-        gone = [file["key"] for file in results.get("files", [])]
-        await self.storage.delete([*gone, *([results["sound"]] if results.get("sound") else [])])
+    async def forget(self, old: Sequence[Job]) -> None:
+        """Deletes the files of some jobs; those that are gone already are none to delete."""
+        await self.storage.delete([key for job in old for key in file_keys(job.results)])
 
     async def forget_inputs(self, before: int) -> None:
-        """Deletes the copies of inputs that were last taken in before a moment."""
-        old = [stat.key async for stat in self.storage.listing("inputs") if stat.modified < before]
+        """Deletes the copies of inputs that were last taken in before a moment, as many at a time as are listed."""
+        old: list[str] = []
+        async for stat in self.storage.listing("inputs"):
+            if stat.modified < before:
+                old.append(stat.key)
+            if len(old) == CHUNK:
+                await self.storage.delete(old)
+                old.clear()
         await self.storage.delete(old)
+
+
+def file_keys(results: str | None) -> list[str]:
+    """The keys of the files that a job's row names."""
+    told = orjson.loads(results or "{}")
+    sound = told.get("sound")
+    return [*(file["key"] for file in told.get("files", [])), *([sound] if sound else [])]
 
 
 def _check_complete(service: type[Generation], files: int, facts: Mapping[str, JsonValue]) -> None:

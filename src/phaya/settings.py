@@ -29,6 +29,13 @@ class Settings(BaseSettings):
         alias="PHAYA_DATA_DIR",
         description="Folder of the database, the results and the secret.",
     )
+    database_url: str | None = Field(
+        default=None,
+        alias="PHAYA_DATABASE_URL",
+        repr=False,
+        description="A PostgreSQL that any number of nodes share, as postgresql://user:password@host/database. "
+        "Unset: SQLite in the data folder, for one process.",
+    )
     config: Path | None = Field(
         default=None,
         alias="PHAYA_CONFIG",
@@ -60,6 +67,13 @@ class Settings(BaseSettings):
     )
     media_days: float = Field(
         default=14, gt=0, alias="PHAYA_MEDIA_DAYS", description="Days for which results are kept and served."
+    )
+    job_days: float = Field(
+        default=365,
+        gt=0,
+        alias="PHAYA_JOB_DAYS",
+        description="Days after a job's end for which its contents are kept: request, results, errors. The job itself, "
+        "its price and its entries stay.",
     )
     requests_per_minute: int = Field(
         default=60, ge=1, alias="PHAYA_REQUESTS_PER_MINUTE", description="Requests a minute for each key."

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from phaya import ledger
 from phaya.breaker import Circuits
-from phaya.clock import Clock
+from phaya.clock import Clock, written
 from phaya.credits import Credits
 from phaya.database import Database
 from phaya.errors import Closed
@@ -63,6 +62,4 @@ class System:
     @staticmethod
     def written(moment: int | None) -> str | None:
         """A stored time as clients read it: ISO 8601, UTC, milliseconds."""
-        if moment is None:
-            return None
-        return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return None if moment is None else written(moment)

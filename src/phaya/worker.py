@@ -13,28 +13,26 @@ from collections.abc import Mapping
 import structlog
 
 from phaya import jobs
-from phaya.catalog import CATALOG
-from phaya.clock import DAY, SECOND
+from phaya.clock import SECOND
 from phaya.jobs import Job
 from phaya.moves import LEASE, Moves
+from phaya.retention import Retention
 
 log = structlog.get_logger()
 
 LONGEST_SLEEP = 5 * SECOND
 SWEEP = 600 * SECOND
-CHUNK = 200
-LASTING = tuple(service.path for service in CATALOG if service.lasting)
 
 
 class Worker:
     """Advances jobs until it is stopped."""
 
-    def __init__(self, moves: Moves, places: Mapping[str, int], *, media_days: float) -> None:
+    def __init__(self, moves: Moves, places: Mapping[str, int], retention: Retention) -> None:
         """`places` is how many jobs of each lane are moved at a time."""
         self._moves = moves
         self._workflow = moves.workflow
         self._places = dict(places)
-        self._media_days = media_days
+        self._retention = retention
         self._moving: dict[str, set[asyncio.Task[None]]] = {lane: set() for lane in places}
         self._woken = asyncio.Event()
         self._stopping = False
@@ -103,20 +101,10 @@ class Worker:
                 await self._moves.stumble(job, repr(error))
 
     async def _sweep(self) -> None:
-        """Deletes results past their time, in chunks."""
+        """Deletes what is past its time."""
         while True:
             try:
-                await self._forget()
+                await self._retention.sweep()
             except Exception:
                 log.exception("worker.sweep_failed")
             await asyncio.sleep(SWEEP / SECOND)
-
-    async def _forget(self) -> None:
-        workflow = self._workflow
-        before = workflow.clock.now() - int(self._media_days * DAY)
-        while old := await workflow.database.read(jobs.expired, before, CHUNK, LASTING):
-            for job in old:
-                await self._moves.results.forget(job)
-                await workflow.database.write(jobs.forget_results, job.id)
-            await asyncio.sleep(0)
-        await self._moves.results.forget_inputs(before)

@@ -34,6 +34,8 @@ MESSAGES = {
     State.CANCELLED: "The job was cancelled; its credits were returned.",
 }
 
+ERASED_ERROR = "The job ended without a result; why was deleted after its storage time."
+
 
 async def read_json(request: Request, largest: int = LARGEST_BODY) -> Any:
     """The request's JSON body. Raises TooLarge, or Invalid where it is no JSON."""
@@ -225,7 +227,8 @@ def tell(phaya: System, job: Job, route: type[Generation]) -> Mapping[str, objec
     kept = phaya.results.told(job)
     shown = kept if job.state is State.COMPLETED else None
     result = shown.links[0] if shown and shown.links else None
-    message = job.error if job.state is State.FAILED else MESSAGES[job.state]
+    error = (job.error or ERASED_ERROR) if job.state in (State.FAILED, State.CANCELLED) else None
+    message = error if job.state is State.FAILED else MESSAGES[job.state]
     if job.state is State.COMPLETED and kept is None:
         message = "The result was deleted after its storage time."
     answer: dict[str, object] = {
@@ -240,7 +243,7 @@ def tell(phaya: System, job: Job, route: type[Generation]) -> Mapping[str, objec
         "message": message,
         **route.answer.spell(shown),
         "result_url": result,
-        "error": job.error if job.state in (State.FAILED, State.CANCELLED) else None,
+        "error": error,
         "error_code": job.error_code,
         "credits_used": job.price,
         "credits_refunded": job.returned,
