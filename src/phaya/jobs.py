@@ -3,11 +3,12 @@ whoever lost its claim changes nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, insert, null, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, null, select, update
 
 from phaya.credits import NOTHING, Credits
 from phaya.schema import jobs
@@ -140,9 +141,82 @@ def claim(connection: Connection, lane: str, limit: int, now: int, lease: int) -
     return [_job(row, claimed=before[row.id]) for row in rows]
 
 
-def next_due(connection: Connection, lanes: list[str]) -> int | None:
-    """When the next job of these lanes is due."""
-    return connection.execute(select(func.min(jobs.c.next_at)).where(jobs.c.lane.in_(lanes))).scalar()
+def next_due(connection: Connection, lanes: Sequence[str]) -> dict[str, int]:
+    """When the next job of each lane is due; lanes without one are left out."""
+    if not lanes:
+        return {}
+    # One probe of ix_jobs_due for each lane: a minimum over `lane IN (…)` reads every open row on both databases.
+    firsts = [
+        select(jobs.c.next_at)
+        .where(jobs.c.lane == lane, jobs.c.next_at.is_not(None))
+        .order_by(jobs.c.next_at)
+        .limit(1)
+        .scalar_subquery()
+        for lane in lanes
+    ]
+    found = connection.execute(select(*firsts)).one()
+    return {lane: due for lane, due in zip(lanes, found, strict=True) if due is not None}
+
+
+def take(connection: Connection, places: Mapping[str, int], now: int, lease: int) -> tuple[list[Job], int | None]:
+    """Claims due jobs of several lanes, as many of each as there are places; and when the next one is due.
+
+    A lane from which as much was taken as it has places counts no more until the next call.
+    """
+    due = next_due(connection, [lane for lane, free in places.items() if free > 0])
+    taken = [job for lane, at in due.items() if at <= now for job in claim(connection, lane, places[lane], now, lease)]
+    full = {lane for lane, free in places.items() if sum(job.lane == lane for job in taken) >= free}
+    return taken, min((at for lane, at in due.items() if lane not in full), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is needed to put a job off that nobody holds."""
+
+    id: str
+    rev: int
+    pokes: int
+    deadline_at: int
+
+
+def alike(connection: Connection, job: Job, now: int, limit: int) -> list[Waiting]:
+    """Due jobs that nobody holds and that wait for the same budget of a provider as `job`, the longest due first.
+
+    Those whose provider has called back are not among them: they go before the others.
+    """
+    same = (
+        (jobs.c.step == Step.OPEN.value) & (jobs.c.deadline_at > now)
+        if job.step is Step.OPEN
+        else (jobs.c.step.in_((Step.AWAITING.value, Step.WATCHING.value)))
+        & (jobs.c.provider_key == job.provider_key)
+        & (jobs.c.pokes == 0)
+        & jobs.c.outcome.is_(None)
+    )
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.rev, jobs.c.pokes, jobs.c.deadline_at)
+        .where(jobs.c.lane == job.lane, jobs.c.next_at <= now, ~jobs.c.claimed, same)
+        .order_by(jobs.c.next_at)
+        .limit(limit)
+    )
+    return [Waiting(row.id, row.rev, row.pokes, row.deadline_at) for row in rows]
+
+
+def put_off(connection: Connection, turns: Sequence[tuple[Waiting, int]]) -> None:
+    """Makes each of these jobs due at another moment, unless it was claimed or poked since it was read."""
+    postponed = (
+        update(jobs)
+        .where(
+            jobs.c.id == bindparam("of"),
+            jobs.c.rev == bindparam("read_rev"),
+            jobs.c.pokes == bindparam("read_pokes"),
+            ~jobs.c.claimed,
+        )
+        .values(next_at=bindparam("turn"))
+    )
+    # In one order everywhere, so that two nodes that put the same jobs off do not wait for each other.
+    ordered = sorted(turns, key=lambda turn: turn[0].id)
+    rows = [{"of": one.id, "read_rev": one.rev, "read_pokes": one.pokes, "turn": turn} for one, turn in ordered]
+    connection.execute(postponed, rows)
 
 
 def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **values: Any) -> Job:

@@ -106,7 +106,7 @@ class Workflow:
 
     def callback_token(self, job_id: str) -> str:
         """The unguessable part of a job's callback address."""
-        return hmac.new(self._secret, f"callback {job_id}".encode(), hashlib.sha256).hexdigest()[:40]
+        return callback_token(self._secret, job_id)
 
     def callback_url(self, job: Job) -> str | None:
         """Where a provider tells us that the job has ended."""
@@ -131,6 +131,11 @@ class Workflow:
     def scaled(self, milliseconds: float) -> int:
         """A deadline or grace time, by the operator's factor."""
         return max(1, int(milliseconds * self._scale))
+
+
+def callback_token(secret: bytes, job_id: str) -> str:
+    """What a callback must bring along to be heard."""
+    return hmac.new(secret, f"callback {job_id}".encode(), hashlib.sha256).hexdigest()[:40]
 
 
 def open_job(connection: Connection, job: Job) -> Credits:
