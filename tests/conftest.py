@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import orjson
 import pytest
 import structlog
 
+import servers
 import stock
 from phaya import operator
 from phaya.app import create_app
 from phaya.catalog.service import Generation
+from phaya.database import Database, Embedded
+from phaya.postgresql import PostgreSQL
 from phaya.serving import listen, serving
 from phaya.settings import Settings
 from phaya.system import System
@@ -27,6 +30,8 @@ structlog.configure(
     processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
     wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
 )
+
+SQLITE, POSTGRESQL = BOTH = ("sqlite", "postgresql")
 
 PACE = 0.05
 """The sandbox works twenty times as fast as a provider's model would."""
@@ -156,6 +161,7 @@ def settings(folder: Path, **values: Any) -> Settings:
         "KIE_API_KEY": "",
         "OPENROUTER_API_KEY": None,
         "GEMINI_API_KEY": None,
+        "PHAYA_DATABASE_URL": None,
         "PHAYA_DOWNLOAD_PROXY": "http://127.0.0.1:9",  # nobody is there: no test leaves this machine
     }
     return Settings(**(given | values))
@@ -173,10 +179,46 @@ async def running(folder: Path, **values: Any) -> AsyncGenerator[Phaya, None]:
             yield phaya
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module's `ENGINES` says on which databases its tests run: SQLite alone, if it says nothing."""
+    if "engine" in metafunc.fixturenames:
+        module = cast("object", metafunc.module)  # pyright: ignore[reportUnknownMemberType] - pytest leaves it untyped
+        engines: tuple[str, ...] = getattr(module, "ENGINES", (SQLITE,))
+        metafunc.parametrize("engine", engines, scope="module")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Generator[servers.Postgres]:
+    """A PostgreSQL that the tests share; each takes a database of its own."""
+    with servers.postgres() as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
-async def phaya(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Phaya, None]:
+def database_url(engine: str, request: pytest.FixtureRequest) -> str | None:
+    """The address of a fresh database, or None for SQLite in the data folder."""
+    if engine == SQLITE:
+        return None
+    server: servers.Postgres = request.getfixturevalue("postgresql")
+    return server.new_database()
+
+
+@pytest.fixture
+async def database(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncGenerator[Database, None]:
+    """A fresh database of the test's own."""
+    if engine == SQLITE:
+        opened: Database = Embedded(tmp_path)
+    else:
+        server: servers.Postgres = request.getfixturevalue("postgresql")
+        opened = await PostgreSQL(server.new_database(), connections=4).open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="module")
+async def phaya(tmp_path_factory: pytest.TempPathFactory, database_url: str | None) -> AsyncGenerator[Phaya, None]:
     """A Phaya that a module's tests share; each takes a key of its own where money matters."""
-    async with running(tmp_path_factory.mktemp("phaya")) as shared:
+    async with running(tmp_path_factory.mktemp("phaya"), PHAYA_DATABASE_URL=database_url) as shared:
         yield shared
 
 

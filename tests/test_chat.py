@@ -9,9 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from conftest import Phaya
+from conftest import BOTH, Phaya
 
 pytestmark = pytest.mark.anyio
+
+ENGINES = BOTH
 PATH = "phaya-gpt/chat/completions"
 
 

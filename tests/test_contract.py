@@ -8,12 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from conftest import Phaya
+from conftest import BOTH, Phaya
 from material import clip, picture
 from phaya.catalog import CATALOG, SERVICES
 from phaya.catalog.service import Generation
 
 pytestmark = pytest.mark.anyio
+
+ENGINES = BOTH
 
 # The published price list, as clients budget by it.
 PRICES: list[tuple[str, dict[str, Any], str]] = [

@@ -8,11 +8,13 @@ from decimal import Decimal
 
 import pytest
 
-from conftest import Phaya, running
+from conftest import BOTH, Phaya, running
 from phaya.catalog import CATALOG, SERVICES
 from phaya.catalog.service import Generation
 
 pytestmark = pytest.mark.anyio
+
+ENGINES = BOTH
 
 REMOTE = [service for service in CATALOG if not service.local and "prompt" in service.model_fields]
 LOSABLE = [service for service in REMOTE if service.path != "text-to-speech"]  # Gemini answers at once or not at all

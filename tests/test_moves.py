@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import Clock
+from conftest import BOTH, Clock
 from phaya import jobs, keys, ledger
 from phaya.addresses import Fetcher, Guard
 from phaya.calls import Finished, KieTask, Look, Refused, RemoteCall, Waiting
 from phaya.catalog import SERVICES
 from phaya.credits import credits
-from phaya.database import Embedded
+from phaya.database import Database
 from phaya.jobs import Job, Lost, State, Step
 from phaya.limits import Limits
-from phaya.moves import LEASE, SUBMIT_LEASE, Moves
+from phaya.moves import LEASE, Moves
 from phaya.providers import Budget, NotThere, Rejected, Unavailable, Unknown
 from phaya.providers.ffmpeg import Ffmpeg
 from phaya.providers.roster import Roster
@@ -27,6 +27,8 @@ from phaya.storage import Storage
 from phaya.workflow import Workflow, end_job, open_job
 
 pytestmark = pytest.mark.anyio
+
+ENGINES = BOTH
 
 
 @dataclass
@@ -65,10 +67,26 @@ class Scripted:
 
 
 @dataclass
+class Wrapped:
+    """A database whose calls a test may watch."""
+
+    database: Database
+
+    async def write(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+        return await self.database.write(work, *args, **kwargs)
+
+    async def read(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+        return await self.database.read(work, *args, **kwargs)
+
+    async def close(self) -> None:
+        await self.database.close()
+
+
+@dataclass
 class Bench:
     """A workflow without a worker: the test claims and advances."""
 
-    database: Embedded
+    database: Database
     clock: Clock
     provider: Scripted
     workflow: Workflow
@@ -107,8 +125,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path, clock: Clock) -> AsyncGenerator[Bench, None]:
-    database = Embedded(tmp_path)
+async def bench(database: Database, tmp_path: Path, clock: Clock) -> Bench:
     account = await database.write(keys.open_account, "a@x", clock.now())
     _, key = await database.write(keys.mint, b"s", account, "k", clock.now())
     await database.write(ledger.grant, account.id, credits("100"), "", clock.now())
@@ -122,8 +139,7 @@ async def bench(tmp_path: Path, clock: Clock) -> AsyncGenerator[Bench, None]:
     )
     results = Results(Storage(tmp_path.as_uri(), "http://x"), Fetcher(Guard()), tmp_path / "work")
     moves = Moves(workflow, results, Limits())
-    yield Bench(database, clock, provider, workflow, moves, account.id, key.id)
-    await database.close()
+    return Bench(database, clock, provider, workflow, moves, account.id, key.id)
 
 
 async def test_the_intent_is_written_before_the_provider_is_spoken_to(bench: Bench) -> None:
@@ -146,10 +162,10 @@ async def test_a_process_that_dies_while_submitting_never_submits_again(bench: B
     job = await bench.open()
     [held] = await bench.claim()
     await bench.database.write(
-        jobs.change, held, bench.clock.now(), hold=True, step=Step.SUBMITTING, next_at=bench.clock.now() + SUBMIT_LEASE
+        jobs.change, held, bench.clock.now(), hold=True, step=Step.SUBMITTING, next_at=bench.clock.now() + LEASE
     )
     assert await bench.claim() == [], "while the lease lasts nobody else touches it"
-    bench.clock.pass_seconds(SUBMIT_LEASE / 1000)
+    bench.clock.pass_seconds(LEASE / 1000)
 
     doubted = await bench.move()
     waiting = await bench.move()
@@ -172,6 +188,47 @@ async def test_a_success_without_what_was_sold_is_paid_back(bench: Bench, path: 
 
     assert (after.state, after.error_code) == (State.FAILED, "result_unavailable")
     assert (await bench.balance(), (await bench.row(job)).returned) == ("100", job.price)
+
+
+async def test_a_submit_that_outlasts_its_lease_is_renewed_and_nobody_else_touches_it(bench: Bench) -> None:
+    others: list[list[Job]] = []
+
+    class Slow(Scripted):
+        async def submit(self, call: RemoteCall, key: str, callback_url: str | None) -> str:
+            for _ in range(5):
+                bench.clock.pass_seconds(LEASE / 2000)
+                await bench.moves.renew()
+                others.append(await bench.claim())
+            return "ticket"
+
+    await bench.open()
+    bench.workflow.roster = Roster(Slow(), Ffmpeg())
+
+    after = await bench.move()
+
+    assert (others, after.step) == ([[]] * 5, Step.AWAITING)
+
+
+async def test_a_node_that_was_stopped_before_it_spoke_buys_nothing_any_more(bench: Bench) -> None:
+    """The intent is written, the process sleeps past its lease, another node goes by the intent."""
+    job = await bench.open()
+    moves, row, claims = bench.moves, bench.row, bench.claim
+
+    class Sleeping(Wrapped):
+        async def write(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+            written = await bench.database.write(work, *args, **kwargs)
+            if work is jobs.change and kwargs.get("step") is Step.SUBMITTING:
+                bench.clock.pass_seconds(LEASE / 1000 + 1)
+                [found] = await claims()
+                await moves.advance(found)
+            return written
+
+    sleepy = Moves(bench.workflow, moves.results, Limits())
+    sleepy.database = Sleeping(bench.database)
+    [held] = await claims()
+    await sleepy.advance(held)
+
+    assert (bench.provider.submitted, (await row(job)).step) == (0, Step.UNSURE)
 
 
 async def test_an_unsure_job_is_found_again_by_its_callback(bench: Bench) -> None:

@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from phaya import __version__, operator
-from phaya.errors import PhayaError
+from phaya.errors import DatabaseDown, PhayaError
 from phaya.generate import commands as generate_commands
+from phaya.providers.roster import LANES
 from phaya.serving import listen
 from phaya.settings import Settings
 from phaya.tariff_file import BadTariff, tariff_of
@@ -40,6 +41,10 @@ console = Console()
 problems = Console(stderr=True)
 
 Account = Annotated[str, typer.Option("--account", help="E-mail address of the account.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help="Work on jobs of this lane only (may be repeated): remote, render, speech, download or none."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -91,8 +96,10 @@ def configure_logs(level: str) -> None:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.")] = 8000,
+    only: Only = None,
 ) -> None:
     """Run the API and the worker in one process."""
+    lanes = _lanes(only)
     settings = _settings()
     configure_logs(settings.log_level)
     listener = _listen(host, port)
@@ -101,12 +108,16 @@ def serve(
     public_url = settings.public_url or f"http://{reachable}:{listener.getsockname()[1]}"
     from phaya.app import create_app
     from phaya.database import InUse, lock
+    from phaya.node import Misfit, probe
 
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        lock(settings.data_dir).close()  # a clear word now instead of a trace from the lifespan
-        phaya = create_app(settings, public_url)
-    except (InUse, BadTariff) as error:
+        # A clear word now instead of a trace from the lifespan.
+        if settings.database_url is None:
+            lock(settings.data_dir).close()
+        asyncio.run(probe(settings))
+        phaya = create_app(settings, public_url, only=lanes)
+    except (InUse, DatabaseDown, Misfit, BadTariff) as error:
         _stop(str(error))
     problems.print(
         f"Phaya {__version__} on {public_url}" + ("  (sandbox: no provider keys)" if settings.sandbox else "")
@@ -124,6 +135,28 @@ def serve(
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
+
+
+@app.command()
+def work(only: Only = None) -> None:
+    """Run a worker alone, beside servers that share its PostgreSQL."""
+    lanes = _lanes(only)
+    settings = _settings()
+    configure_logs(settings.log_level)
+    if settings.database_url is None:
+        _stop("A worker needs PHAYA_DATABASE_URL: the embedded database belongs to one process, 'phaya serve'.")
+    if settings.public_url is None:
+        _stop("A worker needs PHAYA_PUBLIC_URL, the address of the Phaya that it works for: links start with it.")
+    if settings.sandbox and settings.sandbox_url is None:
+        _stop(
+            "A worker needs the providers' keys, or PHAYA_SANDBOX_URL, the address of a sandbox that all nodes share."
+        )
+    from phaya import node
+
+    try:
+        asyncio.run(node.work(settings, tariff_of(settings), settings.public_url, lanes))
+    except (DatabaseDown, node.Misfit, BadTariff) as error:
+        _stop(str(error))
 
 
 @app.command()
@@ -254,6 +287,13 @@ def credits_grant(
 def version() -> None:
     """Print the version."""
     print(__version__)
+
+
+def _lanes(only: list[str] | None) -> tuple[str, ...]:
+    lanes = tuple(only or LANES)
+    if strange := set(lanes) - {*LANES, "none"}:
+        _stop(f"--only must be one of {', '.join(LANES)} or none, not {', '.join(sorted(strange))}.", 2)
+    return tuple(lane for lane in LANES if lane in lanes)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, func, insert, null, select, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, null, select, tuple_, update
 
 from phaya.credits import NOTHING, Credits
 from phaya.schema import jobs
@@ -93,11 +93,16 @@ def insert_job(connection: Connection, job: Job) -> None:
     connection.execute(insert(jobs).values({name: _plain(getattr(job, name)) for name in _NAMES}))
 
 
-def find(connection: Connection, job_id: str, account_id: str | None = None) -> Job | None:
-    """The job, or None where there is none (of this account, if one is given)."""
+def find(connection: Connection, job_id: str, account_id: str | None = None, *, lock: bool = False) -> Job | None:
+    """The job, or None where there is none (of this account, if one is given).
+
+    With `lock` nobody else writes it until the transaction ends.
+    """
     query = select(jobs).where(jobs.c.id == job_id)
     if account_id is not None:
         query = query.where(jobs.c.account_id == account_id)
+    if lock:
+        query = query.with_for_update()
     row = connection.execute(query).one_or_none()
     return None if row is None else _job(row)
 
@@ -251,6 +256,13 @@ def extend(connection: Connection, job: Job, until: int, progress: int) -> bool:
         .values(next_at=until, progress=progress)
     )
     return done.rowcount > 0
+
+
+def renew(connection: Connection, held: Sequence[tuple[str, int]], until: int) -> int:
+    """Renews the leases of jobs, each by its id and the revision that is held; says how many were still held."""
+    return connection.execute(
+        update(jobs).where(tuple_(jobs.c.id, jobs.c.rev).in_(held), jobs.c.claimed).values(next_at=until)
+    ).rowcount
 
 
 def forget_results(connection: Connection, job_id: str) -> None:

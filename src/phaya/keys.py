@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from phaya.credits import Credits
 from phaya.errors import Fault, Invalid, NotFound, Unauthorized
-from phaya.schema import accounts, keys
+from phaya.schema import accounts, keys, marks
 
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 48
@@ -24,6 +25,10 @@ PREFIX = 11  # "pk_" and eight characters: enough to find a key, useless to gues
 
 MISSING = "Send your API key as 'Authorization: Bearer pk_…' or 'X-API-Key: pk_…'."
 WRONG = "This API key is not valid."
+FOREIGN = (
+    "The secret of this machine is not the one that the keys in the database were made with. Give every node the same "
+    "PHAYA_SECRET, or the same file 'secret' in its data folder."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +89,32 @@ def digest(secret: bytes, key: str) -> str:
     return hmac.new(secret, key.encode(), hashlib.sha256).hexdigest()
 
 
+def agree(connection: Connection, secret: bytes) -> bool:
+    """Whether the secret is the one that this database's keys were made with; the first one to ask decides."""
+    mark = hmac.new(secret, b"the secret of this database", hashlib.sha256).hexdigest()
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(marks).values(name="secret", value=mark))
+    except IntegrityError:
+        known = connection.execute(select(marks.c.value).where(marks.c.name == "secret")).scalar_one()
+        return hmac.compare_digest(known, mark)
+    return True
+
+
 def open_account(connection: Connection, email: str, now: int) -> Account:
     """The account of this address, made if it is new. Raises Invalid."""
     address = email.strip().lower()
     if len(address) > 254 or not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
         raise Invalid(Fault("account", "must be an e-mail address"))
-    found = connection.execute(select(accounts).where(accounts.c.email == address)).one_or_none()
-    if found is not None:
-        return _account(found)
     fresh = Account(str(uuid.uuid4()), address, Credits(0))
-    connection.execute(insert(accounts).values(id=fresh.id, email=address, balance=0, created_at=now))
+    known = select(accounts).where(accounts.c.email == address)
+    if (found := connection.execute(known).one_or_none()) is not None:
+        return _account(found)
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(accounts).values(id=fresh.id, email=address, balance=0, created_at=now))
+    except IntegrityError:  # another node made it at this moment
+        return _account(connection.execute(known).one())
     return fresh
 
 

@@ -34,9 +34,8 @@ log = structlog.get_logger()
 
 Work = TypeVar("Work")
 
-LEASE = 60 * SECOND
-"""How long a claim lasts; every time-out of a move is shorter, or the move asks for longer first."""
-SUBMIT_LEASE = 180 * SECOND
+LEASE = 20 * SECOND
+"""How long a claim lasts unless it is renewed: after so long the jobs of a node that died are others' to move."""
 LOOK_SECONDS = 30
 NOT_THERE_YET = 90 * SECOND
 """KIE may not know its own ticket for so long after a submit."""
@@ -68,6 +67,7 @@ class Moves:
         self.database = workflow.database
         self.clock = workflow.clock
         self._limits = limits
+        self._held: dict[str, int] = {}
         self._dice = dice or random.Random()  # noqa: S311 - nothing secret hangs on it
         self._turns = Turns(self._dice)
         self._clearing: set[str] = set()
@@ -78,6 +78,7 @@ class Moves:
     async def advance(self, job: Job) -> None:
         """Makes exactly one move for a claimed job. May be called twice, late, or by two workers at once."""
         call = unpack(job.call)
+        self._held[job.id] = job.rev
         try:
             match job.step, call:
                 case Step.OPEN, _ if isinstance(call, LocalCall):
@@ -101,6 +102,16 @@ class Moves:
                     await self._change(job, next_at=None, step=Step.DONE)
         except Lost:
             log.info("job.lost", job=job.id, step=job.step)
+        finally:
+            self._held.pop(job.id, None)
+
+    async def renew(self) -> None:
+        """Puts off the end of the leases of all moves that are under way here, in one statement.
+
+        A move may take minutes, but the lease of a node that died is short.
+        """
+        if self._held:
+            await self.database.write(jobs.renew, tuple(self._held.items()), self.clock.now() + LEASE)
 
     async def stumble(self, job: Job, trouble: str) -> None:
         """A move broke by a fault of ours: past its deadline the job fails for the user. Raises Lost."""
@@ -131,8 +142,12 @@ class Moves:
             step=Step.SUBMITTING,
             provider_key=fingerprint(key),
             attempts=job.attempts + 1,
-            next_at=self.clock.now() + SUBMIT_LEASE,
+            next_at=self.clock.now() + LEASE,
         )
+        if self._overslept(job) and not await self.database.write(
+            jobs.extend, job, self.clock.now() + LEASE, job.progress
+        ):
+            raise Lost(job.id)  # others found the intent and went by it: nothing may be bought any more
         try:
             ticket = await provider.submit(call, key, self.workflow.callback_url(job))
         except OutOfOrder as error:
@@ -272,7 +287,7 @@ class Moves:
 
     async def _keep(self, job: Job) -> None:
         assert job.outcome is not None
-        job = await self._write(job, hold=True, attempts=job.attempts + 1, next_at=self.clock.now() + SUBMIT_LEASE)
+        job = await self._write(job, hold=True, attempts=job.attempts + 1, next_at=self.clock.now() + LEASE)
         try:
             kept = await self.results.keep(job)
         except Unkept as error:
@@ -451,8 +466,15 @@ class Moves:
         """The moment in so many seconds, a little spread so that crowds do not march in step."""
         return self.clock.now() + int(1000 * (seconds + self._dice.uniform(0, 0.3)))
 
+    def _overslept(self, job: Job) -> bool:
+        """Whether the lease ended since it was taken: this process was stopped, or starved, for that long."""
+        return job.next_at is not None and self.clock.now() >= job.next_at
+
     async def _write(self, job: Job, *, hold: bool = False, **values: Any) -> Job:
-        return await self.database.write(jobs.change, job, self.clock.now(), hold=hold, **values)
+        after = await self.database.write(jobs.change, job, self.clock.now(), hold=hold, **values)
+        if hold:
+            self._held[job.id] = after.rev
+        return after
 
     async def _change(self, job: Job, **values: Any) -> None:
         await self._write(job, **values)

@@ -1,7 +1,8 @@
 """What an operator does from the command line: accounts, keys, grants, the audit.
 
 An embedded database has one writing process. While a server runs, a command is handed to it through a Unix
-socket in the data folder that only the owner can open; otherwise the command opens the database itself.
+socket in the data folder that only the owner can open; otherwise, and on PostgreSQL, the command opens the database
+itself.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import structlog
 from sqlalchemy import Connection
 
 from phaya import jobs, keys, ledger
-from phaya.clock import Clock, SystemClock
+from phaya.clock import Clock
 from phaya.credits import credits
-from phaya.database import Embedded, InUse
+from phaya.database import Database, InUse
+from phaya.engine import engine
 from phaya.errors import Fault, Invalid, PhayaError
 from phaya.settings import Settings
 from phaya.tariff_file import tariff_of
@@ -142,7 +144,7 @@ def socket_path(folder: Path) -> Path:
 class Door:
     """Listens for the operator's commands while the server runs."""
 
-    def __init__(self, folder: Path, database: Embedded, secret: bytes, clock: Clock, services: Sequence[str]) -> None:
+    def __init__(self, folder: Path, database: Database, secret: bytes, clock: Clock, services: Sequence[str]) -> None:
         """`services` are the paths on sale, which keys may be limited to."""
         self._path = socket_path(folder)
         self._database = database
@@ -187,7 +189,7 @@ class Door:
 
 
 async def _run(
-    database: Embedded, secret: bytes, clock: Clock, command: str, values: Mapping[str, Any]
+    database: Database, secret: bytes, clock: Clock, command: str, values: Mapping[str, Any]
 ) -> dict[str, Any]:
     work = COMMANDS.get(command)
     if work is None:
@@ -197,17 +199,20 @@ async def _run(
 
 
 async def carry_out(settings: Settings, command: str, **values: Any) -> dict[str, Any]:
-    """Carries out a command, by the running server if there is one. Raises Refused, PhayaError or BadTariff."""
-    clock = SystemClock()
-    try:
-        database = Embedded(settings.data_dir)
-    except InUse:
-        return await _hand_over(settings.data_dir, command, values)
-    try:
+    """Carries out a command: in the database itself, or by the server that holds an embedded one.
+
+    Raises Refused, PhayaError or BadTariff.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            opened = await stack.enter_async_context(engine(settings))
+        except InUse:
+            return await _hand_over(settings.data_dir, command, values)
         secret = keys.load_secret(settings.secret, settings.data_dir)
-        return await _run(database, secret, clock, command, values | {"services": tariff_of(settings).paths})
-    finally:
-        await database.close()
+        if opened.shared and not await opened.database.write(keys.agree, secret):
+            raise Refused(keys.FOREIGN)
+        everything = values | {"services": tariff_of(settings).paths}
+        return await _run(opened.database, secret, opened.clock, command, everything)
 
 
 async def _reach(folder: Path, patience: float = 5.0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from phaya.errors import DatabaseDown
 from phaya.migrations import migrate
+from phaya.settings import is_postgresql
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,11 +121,6 @@ class PostgreSQL:
         """Lets go of every connection."""
         await self._writers.dispose()
         await self._readers.dispose()
-
-
-def is_postgresql(url: str | None) -> bool:
-    """Whether an address of a database is one of PostgreSQL."""
-    return url is not None and url.partition(":")[0].partition("+")[0] in ("postgresql", "postgres")
 
 
 def _address(url: str) -> URL:

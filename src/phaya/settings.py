@@ -13,6 +13,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Network = IPv4Network | IPv6Network
 
 
+def is_postgresql(url: str) -> bool:
+    """Whether an address of a database is one of PostgreSQL."""
+    return url.partition("://")[0] in ("postgresql", "postgres")
+
+
 def _split(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
@@ -28,6 +33,19 @@ class Settings(BaseSettings):
         default=Path("data"),
         alias="PHAYA_DATA_DIR",
         description="Folder of the database, the results and the secret.",
+    )
+    database_url: str | None = Field(
+        default=None,
+        alias="PHAYA_DATABASE_URL",
+        repr=False,
+        description="A PostgreSQL that any number of nodes share, as postgresql://user:password@host/database. "
+        "Unset: SQLite in the data folder, for one process.",
+    )
+    database_connections: int = Field(
+        default=16,
+        ge=2,
+        alias="PHAYA_DATABASE_CONNECTIONS",
+        description="Connections of one node to PostgreSQL that write at the most; half as many more only read.",
     )
     config: Path | None = Field(
         default=None,
@@ -151,6 +169,12 @@ class Settings(BaseSettings):
     upload_bytes: int = Field(
         default=200_000_000, ge=1, alias="PHAYA_UPLOAD_BYTES", description="Bytes of an uploaded file at the most."
     )
+    sandbox_url: str | None = Field(
+        default=None,
+        alias="PHAYA_SANDBOX_URL",
+        description="Address of a `phaya sandbox` that answers instead of one in this process, so that several nodes "
+        "share it.",
+    )
     sandbox_pace: float = Field(
         default=1.0,
         ge=0,
@@ -228,7 +252,9 @@ class Settings(BaseSettings):
         parts = _split(value)
         return [ip_network(part, strict=False) if isinstance(part, str) else part for part in parts]  # type: ignore[union-attr]
 
-    @field_validator("public_url", "kie_base_url", "openrouter_base_url", "gemini_base_url", "transcribe_url")
+    @field_validator(
+        "public_url", "kie_base_url", "openrouter_base_url", "gemini_base_url", "transcribe_url", "sandbox_url"
+    )
     @classmethod
     def _addresses(cls, value: str | None) -> str | None:
         if value is None:
@@ -237,6 +263,13 @@ class Settings(BaseSettings):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be an http or https address such as https://phaya.example")
         return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: str | None) -> str | None:
+        if value is not None and not is_postgresql(value):
+            raise ValueError("must be the address of a PostgreSQL such as postgresql://user:password@host/database")
+        return value
 
     @property
     def sandbox(self) -> bool:

@@ -20,8 +20,10 @@ from phaya.moves import LEASE, Moves
 
 log = structlog.get_logger()
 
-LONGEST_SLEEP = 5 * SECOND
-SHORTEST_SLEEP = 20
+LONGEST_SLEEP = 5.0
+SHORTEST_SLEEP = 0.02
+RENEWAL = 5.0
+"""Seconds between two renewals of the leases; several fit into one lease."""
 SWEEP = 600 * SECOND
 CHUNK = 200
 LASTING = tuple(service.path for service in CATALOG if service.lasting)
@@ -30,20 +32,25 @@ LASTING = tuple(service.path for service in CATALOG if service.lasting)
 class Worker:
     """Advances jobs until it is stopped."""
 
-    def __init__(self, moves: Moves, places: Mapping[str, int], *, media_days: float) -> None:
-        """`places` is how many jobs of each lane are moved at a time."""
+    def __init__(
+        self, moves: Moves, places: Mapping[str, int], *, media_days: float, longest_sleep: float = LONGEST_SLEEP
+    ) -> None:
+        """`places` is how many jobs of each lane are moved at a time; after `longest_sleep` seconds it looks for work
+        that it was not told of."""
         self._moves = moves
         self._workflow = moves.workflow
         self._places = dict(places)
         self._media_days = media_days
+        self._longest_sleep = longest_sleep
         self._moving: dict[str, set[asyncio.Task[None]]] = {lane: set() for lane in places}
         self._woken = asyncio.Event()
         self._stopping = False
+        self._ended = asyncio.Event()
         self._workflow.on_wake(self._woken.set)
 
     async def run(self) -> None:
         """Works until `stop`."""
-        sweeping = asyncio.create_task(self._sweep())
+        beside = [asyncio.create_task(self._sweep()), asyncio.create_task(self._renew())]
         try:
             while not self._stopping:
                 self._woken.clear()
@@ -55,7 +62,9 @@ class Worker:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), pause)
         finally:
-            sweeping.cancel()
+            beside[0].cancel()
+            await self._ended.wait()  # moves that are still under way keep their leases
+            beside[1].cancel()
 
     async def stop(self, patience: float = 8.0) -> None:
         """Claims no more, lets moves end for `patience` seconds, then leaves the rest to their leases."""
@@ -68,6 +77,7 @@ class Worker:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+        self._ended.set()
 
     async def _claim(self) -> float:
         """Starts moves for what is due, as far as there are places; answers how many seconds to sleep."""
@@ -80,10 +90,10 @@ class Worker:
             task.add_done_callback(self._moving[job.lane].discard)
             task.add_done_callback(lambda _: self._woken.set())
         if due is None:
-            return LONGEST_SLEEP / SECOND
+            return self._longest_sleep
         # What is due and was not taken is another node's at this moment.
-        shortest = 1 if claimed else SHORTEST_SLEEP
-        return max(shortest, min(due - workflow.clock.now(), LONGEST_SLEEP)) / SECOND
+        shortest = 0.001 if claimed else SHORTEST_SLEEP
+        return max(shortest, min((due - workflow.clock.now()) / SECOND, self._longest_sleep))
 
     async def _move(self, job: Job) -> None:
         try:
@@ -93,6 +103,14 @@ class Worker:
             # The lease ends by itself and the move is made again; past the deadline the user is not kept waiting.
             with contextlib.suppress(Exception):
                 await self._moves.stumble(job, repr(error))
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEWAL)
+            try:
+                await self._moves.renew()
+            except Exception:
+                log.exception("worker.renewal_failed")
 
     async def _sweep(self) -> None:
         """Deletes results past their time, in chunks."""

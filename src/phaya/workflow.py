@@ -162,7 +162,7 @@ def end_job(
 
 def cancel_job(connection: Connection, job_id: str, account_id: str, now: int, watch_after: int) -> bool:
     """Ends a job that has not ended, with its whole price returned; False where it has."""
-    job = jobs.find(connection, job_id, account_id)
+    job = jobs.find(connection, job_id, account_id, lock=True)
     if job is None or job.state.ended or job.step is Step.TALKING:
         return False
     values: dict[str, object] = {

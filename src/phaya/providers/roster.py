@@ -12,6 +12,7 @@ from phaya.providers import Foreseeing, Local, Remote
 from phaya.providers.kie_routes import KieRoutes
 
 REMOTE, RENDER, SPEECH, DOWNLOAD = "remote", "render", "speech", "download"
+LANES = (REMOTE, RENDER, SPEECH, DOWNLOAD)
 """Lanes: which workers may take a job, so that heavy local work has places of its own."""
 
 
