@@ -3,7 +3,7 @@
     .venv/bin/python bench/jobs.py [--jobs 100000] [--database sqlite|postgresql|both] [--rates 100,200]
 
 Real processes on loopback: `phaya serve`, the provider's stand-in (stand_in.py), which also sends the callbacks, and
-`phaya sandbox`. The jobs are written in bulk, as opening and submitting leave them (filling.py): at a provider's 20
+`phaya sandbox`. The jobs are written in bulk, as opening and submitting leave them (tests/crowd.py): at a provider's 20
 creations in 10 seconds for each of a hundred keys, creating them would take eight minutes. The hundred keys are
 there so that the provider's budget of 10 looks a second for each is not what is measured.
 """
@@ -25,7 +25,6 @@ from typing import Any
 import aiohttp
 import machine
 import orjson
-from filling import Open, fill
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, select
@@ -41,6 +40,7 @@ from phaya.workflow import callback_token
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import servers
+from crowd import Open, fill
 
 HERE = Path(__file__).parent
 SECRET = "the benchmark's own"

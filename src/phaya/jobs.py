@@ -260,9 +260,9 @@ def extend(connection: Connection, job: Job, until: int, progress: int) -> bool:
 
 def renew(connection: Connection, held: Sequence[tuple[str, int]], until: int) -> int:
     """Renews the leases of jobs, each by its id and the revision that is held; says how many were still held."""
-    return connection.execute(
-        update(jobs).where(tuple_(jobs.c.id, jobs.c.rev).in_(held), jobs.c.claimed).values(next_at=until)
-    ).rowcount
+    # The ids once more, alone: SQLite finds no index for the pairs.
+    these = jobs.c.id.in_([job_id for job_id, _ in held]) & tuple_(jobs.c.id, jobs.c.rev).in_(held)
+    return connection.execute(update(jobs).where(these, jobs.c.claimed).values(next_at=until)).rowcount
 
 
 def forget_results(connection: Connection, job_id: str) -> None:
@@ -270,18 +270,25 @@ def forget_results(connection: Connection, job_id: str) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(results=null()))
 
 
-def poke(connection: Connection, job_id: str, hint: str | None, now: int) -> bool:
+def poke(connection: Connection, job_id: str, hint: str | None, now: int) -> None:
     """A callback: makes the job due now, or right after the move that somebody is making. Trusts nothing else."""
-    done = connection.execute(
+    poke_all(connection, [(job_id, hint)], now)
+
+
+def poke_all(connection: Connection, heard: Sequence[tuple[str, str | None]], now: int) -> None:
+    """Callbacks, each with the job that it is about and the ticket that it names; see `poke`."""
+    woken = (
         update(jobs)
-        .where(jobs.c.id == job_id, jobs.c.next_at.is_not(None))
+        .where(jobs.c.id == bindparam("of"), jobs.c.next_at.is_not(None))
         .values(
             pokes=jobs.c.pokes + 1,
-            hint=func.coalesce(jobs.c.hint, hint),
+            hint=func.coalesce(jobs.c.hint, bindparam("named", type_=jobs.c.hint.type)),
             next_at=case((jobs.c.claimed, jobs.c.next_at), else_=now),
         )
     )
-    return done.rowcount > 0
+    # In one order everywhere, so that two nodes that heard of the same jobs do not wait for each other.
+    rows = [{"of": job_id, "named": hint} for job_id, hint in sorted(heard, key=lambda one: one[0])]
+    connection.execute(woken, rows)
 
 
 def release_all(connection: Connection, now: int) -> int:

@@ -271,14 +271,17 @@ class Moves:
                 shown = job.progress if progress is None else max(job.progress, min(990, int(progress * 1000)))
                 await self._look_later(job, progress=shown)
             case Finished():
-                await self._change(
+                # Written before the files are fetched, and then gone on with: they need not wait for another claim.
+                job = await self._write(
                     job,
+                    hold=True,
                     step=job.step if job.state.ended else Step.KEEPING,
                     outcome=self.results.pack(found),
                     spent=found.spent,
-                    attempts=0,
-                    next_at=self.clock.now(),
+                    attempts=1,
+                    next_at=self.clock.now() + LEASE,
                 )
+                await self._bring_home(job)
             case Refused(reason, code, spent):
                 if job.state.ended:
                     await self._change(job, step=Step.DONE, next_at=None, spent=spent, trouble=reason)
@@ -286,8 +289,11 @@ class Moves:
                     await self._fail(job, reason, code, watch=code == "lost", spent=spent)
 
     async def _keep(self, job: Job) -> None:
-        assert job.outcome is not None
         job = await self._write(job, hold=True, attempts=job.attempts + 1, next_at=self.clock.now() + LEASE)
+        await self._bring_home(job)
+
+    async def _bring_home(self, job: Job) -> None:
+        """Copies the files of a job that is held for it, and ends the job."""
         try:
             kept = await self.results.keep(job)
         except Unkept as error:

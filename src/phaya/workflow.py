@@ -17,6 +17,7 @@ from phaya.clock import MINUTE, Clock
 from phaya.credits import NOTHING, Credits
 from phaya.database import Database
 from phaya.jobs import Job, Lost, State, Step
+from phaya.pokes import Pokes
 from phaya.providers.roster import REMOTE, Roster
 
 
@@ -42,6 +43,7 @@ class Workflow:
         self.callback_base = callback_base
         self._secret = secret
         self._scale = deadline_scale
+        self._pokes = Pokes(database, clock)
         self._wakers: list[Callable[[], None]] = []
 
     def on_wake(self, waker: Callable[[], None]) -> None:
@@ -124,8 +126,8 @@ class Workflow:
         ticket = provider.callback_ticket(body)
         if not provider.callback_is_signed(headers, ticket):
             return False
-        if await self.database.write(jobs.poke, job_id, ticket, self.clock.now()):
-            self.wake()
+        await self._pokes.poke(job_id, ticket)
+        self.wake()
         return True
 
     def scaled(self, milliseconds: float) -> int:

@@ -31,21 +31,31 @@ class Open:
 
 
 async def fill(
-    database: Database, count: int, provider_keys: Sequence[str], now: int, *, look_in: int, minutes: int = 120
+    database: Database,
+    count: int,
+    provider_keys: Sequence[str],
+    now: int,
+    *,
+    look_in: int,
+    apart: int = 0,
+    minutes: int = 120,
 ) -> list[Open]:
     """Writes `count` jobs of the only account, spread over the provider's keys, with money that matches.
 
-    They are next looked at `look_in` milliseconds from now, and fail after `minutes` of silence.
+    The first is looked at `look_in` milliseconds from now, the others `apart` after each other. They fail
+    after `minutes` of silence.
     """
     written: list[Open] = []
     for start in range(0, count, BATCH):
-        batch = list(_drafts(range(start, min(start + BATCH, count)), provider_keys, now, look_in, minutes))
+        batch = list(_drafts(range(start, min(start + BATCH, count)), provider_keys, now, look_in, apart, minutes))
         await database.write(_open_all, batch)
         written += [Open(job.id, job.ticket or "") for job in batch]
     return written
 
 
-def _drafts(numbers: range, provider_keys: Sequence[str], now: int, look_in: int, minutes: int) -> Iterator[Job]:
+def _drafts(
+    numbers: range, provider_keys: Sequence[str], now: int, look_in: int, apart: int, minutes: int
+) -> Iterator[Job]:
     for number in numbers:
         request = TextToImage(prompt=f"A lighthouse above a calm sea at dawn, number {number}", aspect_ratio="16:9")
         yield Job(
@@ -67,7 +77,7 @@ def _drafts(numbers: range, provider_keys: Sequence[str], now: int, look_in: int
             submitted_at=now,
             deadline_at=now + minutes * MINUTE,
             created_at=now - number,
-            next_at=now + look_in,
+            next_at=now + look_in + number * apart,
         )
 
 
