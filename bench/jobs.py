@@ -100,7 +100,11 @@ async def _measure(folder: Path, engine: str, count: int, rates: Sequence[float]
             machine.started(folder / "provider.log", str(HERE / "stand_in.py"), f"{provider}")
         )
         await machine.answered(f"{bench.provider}/bench/created")
-        return await bench.measure(count, rates)
+        before, busy = machine.load()
+        rows = await bench.measure(count, rates)
+        after, now_busy = machine.load()
+        share = f"{100 * (now_busy - busy) / (after - before):.0f} %"
+        return [*rows, ("all cores busy", share, "with everything that ran on the machine, from begin to end")]
 
 
 class Bench:
@@ -157,6 +161,7 @@ class Bench:
             for rate in rates:
                 ended = [next(waiting) for _ in range(min(int(rate * STEADY_SECONDS), count // 8))]
                 await self._end(node, ended, rate)
+            await self._repeat(node, opened[: min(BURST, count // 4)])
             self._tell("memory afterwards", f"{node.megabytes:.0f} MB", "resident, one process")
         began = time.monotonic()
         found = orjson.loads(await machine.run("-m", "phaya", "check", "--json", **self._values))
@@ -185,18 +190,10 @@ class Bench:
     async def _end(self, node: machine.Process, tasks: Sequence[Open], rate: float) -> None:
         """Lets tasks end at the provider, and watches the database for the ends of their jobs."""
         ids = {job.id: job.ticket for job in tasks}
-        address = f"{self._url}/api/v1/text-to-image/callback"
-        letters = [
-            (job.ticket, f"{address}?job={job.id}&token={callback_token(SECRET.encode(), job.id)}") for job in tasks
-        ]
         seen: dict[str, float] = {}
         before, began = node.cpu, time.monotonic()
         watching = asyncio.create_task(self._watch(ids, seen))
-        order = {"tasks": letters, "rate": rate}
-        timeout = aiohttp.ClientTimeout(total=600)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            async with session.post(f"{self.provider}/bench/end", data=orjson.dumps(order)) as answer:
-                told = orjson.loads(await answer.read())
+        told = await self._call_back(tasks, rate)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 await asyncio.shield(watching)
@@ -205,19 +202,40 @@ class Bench:
         elapsed = time.monotonic() - began
         sent: dict[str, Any] = told["sent"]
         waits = [seen[ticket] - sent[ticket][0] for ticket in sent if ticket in seen]
-        answers = [answered for _, answered in sent.values()]
         name = f"at {rate:.0f} callbacks a second" if rate else "callbacks at once"
-        accepted = f"{len(sent) / told['seconds']:.0f} a second"
+        self._tell(f"{name}: accepted", f"{len(sent) / told['seconds']:.0f} a second", self._answers(told, len(tasks)))
+        each = 1000 * (node.cpu - before) / max(1, len(seen))
         self._tell(
-            f"{name}: accepted", accepted,
-            f"{len(sent) - told['refused']} of {len(tasks)}, answer p50 {1000 * machine.percentile(answers, 0.5):.0f} "
-            f"ms, p99 {1000 * machine.percentile(answers, 0.99):.0f} ms",
-        )  # fmt: skip
-        self._tell(
-            f"{name}: job completed", f"p50 {machine.percentile(waits, 0.5):.2f} s, p99 {machine.percentile(waits, 0.99):.2f} s",
-            f"after its callback was sent; {len(seen)} ended, {len(seen) / elapsed:.0f} a second, "
-            f"{1000 * (node.cpu - before) / max(1, len(seen)):.1f} ms of CPU each",
-        )  # fmt: skip
+            f"{name}: job completed",
+            f"p50 {machine.percentile(waits, 0.5):.2f} s, p99 {machine.percentile(waits, 0.99):.2f} s",
+            f"after its callback was sent; {len(seen)} ended, {len(seen) / elapsed:.0f} a second, {each:.1f} ms of CPU",
+        )
+
+    async def _repeat(self, node: machine.Process, tasks: Sequence[Open]) -> None:
+        """The callbacks of ended jobs once more: all that a callback costs, without the end that it leads to."""
+        before = node.cpu
+        told = await self._call_back(tasks, 0)
+        each = 1000 * (node.cpu - before) / len(tasks)
+        rate = f"{len(tasks) / told['seconds']:.0f} a second"
+        self._tell("callbacks alone: accepted", rate, f"{self._answers(told, len(tasks))}; {each:.1f} ms of CPU each")
+
+    async def _call_back(self, tasks: Sequence[Open], rate: float) -> dict[str, Any]:
+        """Lets the provider end tasks and call back."""
+        address, secret = f"{self._url}/api/v1/text-to-image/callback", SECRET.encode()
+        letters = [(job.ticket, f"{address}?job={job.id}&token={callback_token(secret, job.id)}") for job in tasks]
+        order = orjson.dumps({"tasks": letters, "rate": rate})
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=600)) as session,
+            session.post(f"{self.provider}/bench/end", data=order) as answer,
+        ):
+            return orjson.loads(await answer.read())
+
+    @staticmethod
+    def _answers(told: dict[str, Any], count: int) -> str:
+        waits = [1000 * answered for _, answered in told["sent"].values()]
+        good = len(waits) - told["refused"]
+        p50, p99 = machine.percentile(waits, 0.5), machine.percentile(waits, 0.99)
+        return f"{good} of {count}, answered within p50 {p50:.0f} ms, p99 {p99:.0f} ms"
 
     async def _watch(self, ids: dict[str, str], seen: dict[str, float]) -> None:
         """Notes when the database first shows each of these jobs as ended, as any other reader of it sees them."""
@@ -277,7 +295,7 @@ async def _hold(folder: Path, count: int) -> Rows:
                 address = f"{url}/api/v1/jobs/recordInfo?taskId={ticket}"
                 async with session.get(address, headers={"Authorization": f"Bearer {KEYS[number % 100]}"}) as answer:
                     assert (await answer.json())["code"] == 200
-                waits.append(time.monotonic() - began)
+                waits.append(1000 * (time.monotonic() - began))
         idle = await process.share(5)
         rows.append(
             ("memory with all tasks", f"{process.megabytes:.0f} MB", f"{count:,} unfinished, each owes a callback")
@@ -285,7 +303,7 @@ async def _hold(folder: Path, count: int) -> Rows:
         rows.append(
             (
                 "a look",
-                f"p50 {1000 * machine.percentile(waits, 0.5):.1f} ms, p99 {1000 * machine.percentile(waits, 0.99):.1f} ms",
+                f"p50 {machine.percentile(waits, 0.5):.1f} ms, p99 {machine.percentile(waits, 0.99):.1f} ms",
                 f"{len(waits)} looks, one after another",
             )
         )
