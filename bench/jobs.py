@@ -25,6 +25,7 @@ from typing import Any
 import aiohttp
 import machine
 import orjson
+from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, select
@@ -58,7 +59,7 @@ Rows = list[tuple[str, str, str]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="A hundred thousand jobs in flight on one node.")
     parser.add_argument("--jobs", type=int, default=100_000, help="jobs in flight")
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
     parser.add_argument("--rates", default="50,100,200", help="callbacks a second, one run for each")
@@ -316,7 +317,7 @@ async def _accept(folder: Path, count: int) -> list[str]:
     records = Records(folder / "sandbox.db")
     await records.open()
     tasks = Tasks(records, SystemClock(), pace=1)
-    asked = {
+    asked: dict[str, JsonValue] = {
         "model": "z-image",
         "input": {"prompt": "A lighthouse", "aspect_ratio": "1:1"},
         "callBackUrl": "http://127.0.0.1:9/",
