@@ -23,6 +23,7 @@ from phaya.database import Embedded
 from phaya.intake import Intake
 from phaya.keys import load_secret
 from phaya.limits import Limits
+from phaya.lookout import Lookout
 from phaya.moves import Moves
 from phaya.offers import Offers
 from phaya.operator import Door
@@ -119,6 +120,7 @@ async def _running(
         stack.push_async_callback(_stop, worker, working)
         await stack.enter_async_context(Door(settings.data_dir, database, system.secret, clock, tariff.paths))
         app.state.system = system
+        app.state.parting = system.lookout.part
         app.router.routes.extend(media_routes(system.results.storage))
         log.info("phaya.ready", url=public_url, sandbox=settings.sandbox, version=__version__)
         yield
@@ -188,9 +190,12 @@ async def _assemble(
     intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
     breaker = Breaker(clock, tariff.patience)
     offers = Offers(tariff, workflow.roster, breaker, clock)
+    lookout = Lookout(database, most=settings.open_waits)
+    workflow.on_change(lookout.nudge)
+    stack.push_async_callback(lookout.close)
     return System(
         settings, public_url, secret, clock, database, limits, results, intake, workflow, openrouter,
-        tariff, breaker, offers,
+        tariff, breaker, offers, lookout,
     )  # fmt: skip
 
 

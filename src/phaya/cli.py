@@ -19,7 +19,7 @@ from rich.table import Table
 from phaya import __version__, operator
 from phaya.errors import PhayaError
 from phaya.generate import commands as generate_commands
-from phaya.serving import listen
+from phaya.serving import Server, listen
 from phaya.settings import Settings
 from phaya.tariff_file import BadTariff, tariff_of
 
@@ -120,7 +120,7 @@ def serve(
         ws="none",
         server_header=False,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)

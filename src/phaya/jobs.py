@@ -3,11 +3,12 @@ whoever lost its claim changes nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
-from sqlalchemy import Connection, Row, case, func, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, false, func, insert, null, or_, select, true, update
 
 from phaya.credits import NOTHING, Credits
 from phaya.schema import jobs
@@ -82,6 +83,41 @@ class Job:
     rates: str | None = None
     submitted_at: int | None = None
     ended_at: int | None = None
+    cancel_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What of a job's row its owner can see change, as far as it goes on."""
+
+    state: State
+    progress: int
+    ticket: str | None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """What a row that was read shows."""
+        return cls(job.state, job.progress, job.ticket)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which of an account's jobs are looked for. Times are milliseconds since 1970; None does not narrow.
+
+    `services` says of each service in which states its jobs are wanted; no states are all of them. `before` is the
+    moment and the id of the last job of the page before.
+    """
+
+    services: Mapping[str, Collection[State]]
+    since: int | None = None
+    until: int | None = None
+    sandbox: bool | None = None
+    before: tuple[int, str] | None = None
+
+    @classmethod
+    def of(cls, services: Iterable[str], states: Collection[State] = ()) -> Self:
+        """The jobs of some services, all in the same states."""
+        return cls(dict.fromkeys(services, states))
 
 
 _NAMES = tuple(field.name for field in fields(Job))
@@ -92,34 +128,63 @@ def insert_job(connection: Connection, job: Job) -> None:
     connection.execute(insert(jobs).values({name: _plain(getattr(job, name)) for name in _NAMES}))
 
 
-def find(connection: Connection, job_id: str, account_id: str | None = None) -> Job | None:
-    """The job, or None where there is none (of this account, if one is given)."""
+def find(connection: Connection, job_id: str, account_id: str | None = None, *, lock: bool = False) -> Job | None:
+    """The job, or None where there is none (of this account, if one is given).
+
+    With `lock` nobody else writes to it before this transaction ends.
+    """
     query = select(jobs).where(jobs.c.id == job_id)
     if account_id is not None:
         query = query.where(jobs.c.account_id == account_id)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else _job(row)
 
 
-def history(
-    connection: Connection, account_id: str, services: tuple[str, ...], limit: int, states: tuple[State, ...] = ()
-) -> list[Job]:
-    """An account's jobs of some services, newest first."""
+def history(connection: Connection, account_id: str, search: Search, limit: int) -> list[Job]:
+    """An account's jobs, newest first."""
     query = (
         select(jobs)
-        .where(jobs.c.account_id == account_id, jobs.c.service.in_(services))
-        .order_by(jobs.c.created_at.desc(), jobs.c.id)
+        .where(jobs.c.account_id == account_id, _wanted(search))
+        .order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
         .limit(limit)
     )
-    if states:
-        query = query.where(jobs.c.state.in_([state.value for state in states]))
+    if search.since is not None:
+        query = query.where(jobs.c.created_at >= search.since)
+    if search.until is not None:
+        query = query.where(jobs.c.created_at < search.until)
+    if search.sandbox is not None:
+        query = query.where(jobs.c.sandbox.is_(search.sandbox))
+    if search.before is not None:
+        moment, job_id = search.before
+        # The first half alone lets the index begin at the right place.
+        query = query.where(jobs.c.created_at <= moment, or_(jobs.c.created_at < moment, jobs.c.id < job_id))
     return [_job(row) for row in connection.execute(query)]
+
+
+def _wanted(search: Search) -> ColumnElement[bool]:
+    alike: dict[frozenset[State], list[str]] = {}
+    for service, states in search.services.items():
+        alike.setdefault(frozenset(states), []).append(service)
+    return or_(
+        false(),
+        *(
+            and_(jobs.c.service.in_(services), jobs.c.state.in_([s.value for s in states]) if states else true())
+            for states, services in alike.items()
+        ),
+    )
+
+
+def sights(connection: Connection, ids: Collection[str]) -> dict[str, Sight]:
+    """What there is to see of some jobs, by id; none for ids that are no job's."""
+    query = select(jobs.c.id, jobs.c.state, jobs.c.progress, jobs.c.ticket).where(jobs.c.id.in_(ids))
+    return {row.id: Sight(State(row.state), row.progress, row.ticket) for row in connection.execute(query)}
 
 
 def claim(connection: Connection, lane: str, limit: int, now: int, lease: int) -> list[Job]:
     """Takes up to `limit` due jobs of a lane for `lease` milliseconds, the longest due first.
 
-    A job that comes back with `claimed` set was in somebody's hands when they died or hung.
+    A job that comes back with `claimed` set was in somebody's hands when they died or hung. No lease outlasts the
+    moment at which the user wants the job cancelled: it is due then, whoever works on it.
     """
     due = (
         select(jobs.c.id, jobs.c.claimed)
@@ -134,7 +199,7 @@ def claim(connection: Connection, lane: str, limit: int, now: int, lease: int) -
     rows = connection.execute(
         update(jobs)
         .where(jobs.c.id.in_(before))
-        .values(claimed=True, rev=jobs.c.rev + 1, next_at=now + lease)
+        .values(claimed=True, rev=jobs.c.rev + 1, next_at=_until(now + lease, now))
         .returning(jobs)
     )
     return [_job(row, claimed=before[row.id]) for row in rows]
@@ -148,10 +213,13 @@ def next_due(connection: Connection, lanes: list[str]) -> int | None:
 def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **values: Any) -> Job:
     """Writes what became of a job that the caller read as `job`, and lets go of it unless `hold`.
 
-    A callback heard in the meantime makes the job due at once. Raises Lost where somebody else wrote since.
+    A callback heard in the meantime makes the job due at once, and so does the moment at which the user wants it
+    cancelled. Raises Lost where somebody else wrote since.
     """
+    later = values.get("next_at")
+    if later is not None and job.cancel_at is not None and not State(values.get("state", job.state)).ended:
+        values["next_at"] = later = min(later, job.cancel_at)
     if "next_at" in values and not hold:
-        later = values["next_at"]
         values["next_at"] = null() if later is None else case((jobs.c.pokes != job.pokes, now), else_=later)
     row = connection.execute(
         update(jobs)
@@ -174,7 +242,7 @@ def extend(connection: Connection, job: Job, until: int, progress: int) -> bool:
     done = connection.execute(
         update(jobs)
         .where(jobs.c.id == job.id, jobs.c.rev == job.rev, jobs.c.claimed)
-        .values(next_at=until, progress=progress)
+        .values(next_at=until if job.cancel_at is None else min(until, job.cancel_at), progress=progress)
     )
     return done.rowcount > 0
 
@@ -205,6 +273,13 @@ def release_all(connection: Connection, now: int) -> int:
     ).rowcount
 
 
+def overdue(connection: Connection, lanes: list[str], now: int, limit: int) -> list[str]:
+    """Jobs of these lanes that nobody works on and that their users want cancelled by now."""
+    query = select(jobs.c.id).where(jobs.c.lane.in_(lanes), jobs.c.next_at <= now, jobs.c.cancel_at <= now)
+    running = (State.QUEUED.value, State.PROCESSING.value)
+    return list(connection.execute(query.where(jobs.c.state.in_(running)).limit(limit)).scalars())
+
+
 def count_open(connection: Connection) -> dict[str, int]:
     """How many jobs wait, by lane and step, as `lane/step`."""
     rows = connection.execute(
@@ -232,6 +307,12 @@ def expired(connection: Connection, before: int, limit: int, without: tuple[str,
     """Ended jobs whose results are older than the retention, without those of some services."""
     old = select(jobs).where(jobs.c.ended_at < before, jobs.c.results.is_not(None), jobs.c.service.not_in(without))
     return [_job(row) for row in connection.execute(old.limit(limit))]
+
+
+def _until(lease: int, now: int) -> ColumnElement[Any]:
+    """The end of a lease, or the moment at which the user wants the job cancelled, if that comes first."""
+    sooner = and_(jobs.c.cancel_at > now, jobs.c.cancel_at < lease)
+    return case((sooner, jobs.c.cancel_at), else_=lease)
 
 
 def _plain(value: Any) -> Any:

@@ -71,6 +71,9 @@ class Moves:
         """Makes exactly one move for a claimed job. May be called twice, late, or by two workers at once."""
         call = unpack(job.call)
         try:
+            if job.cancel_at is not None and self.clock.now() >= job.cancel_at and not job.state.ended:
+                await self.workflow.cancel_late(job.id)
+                return
             match job.step, call:
                 case Step.OPEN, _ if isinstance(call, LocalCall):
                     await self._work(job, call)
@@ -318,7 +321,7 @@ class Moves:
         return None
 
     async def _while_leased(self, job: Job, work: Callable[[Report], Awaitable[Work]]) -> Work:
-        """Does long work under a lease that is renewed every second; a cancelled or lost job stops the work."""
+        """Does long work under a lease that is renewed every second; a cancelled, late or lost job stops the work."""
         progress = 0
 
         async def report(share: float) -> None:
@@ -327,7 +330,10 @@ class Moves:
 
         async def renew() -> None:
             while await self.database.write(jobs.extend, job, self.clock.now() + LEASE, progress):
-                await asyncio.sleep(1)
+                left = 1.0 if job.cancel_at is None else (job.cancel_at - self.clock.now()) / SECOND
+                if left <= 0:
+                    return  # the row is due, and the next move cancels it
+                await asyncio.sleep(min(1, left))
 
         working = asyncio.ensure_future(work(report))
         renewing = asyncio.ensure_future(renew())
@@ -346,6 +352,7 @@ class Moves:
         cost = self.results.cost(job, kept)
         written = {"results": kept, "progress": 1000, **values}
         await self.database.write(end_job, job, self.clock.now(), State.COMPLETED, cost, written)
+        self.workflow.changed(job.id)
         log.info("job.completed", job=job.id, service=job.service)
 
     async def _fail(self, job: Job, reason: str, code: str, *, watch: bool = False, **values: Any) -> None:
@@ -359,6 +366,7 @@ class Moves:
             NOTHING,
             {"error": reason, "error_code": code, **values},
         )
+        self.workflow.changed(job.id)
         log.info("job.failed", job=job.id, service=job.service, code=code, reason=reason)
 
     async def _look_later(self, job: Job, **values: Any) -> None:
@@ -410,7 +418,9 @@ class Moves:
         return self.clock.now() + int(1000 * (seconds + self._dice.uniform(0, 0.3)))
 
     async def _write(self, job: Job, *, hold: bool = False, **values: Any) -> Job:
-        return await self.database.write(jobs.change, job, self.clock.now(), hold=hold, **values)
+        after = await self.database.write(jobs.change, job, self.clock.now(), hold=hold, **values)
+        self.workflow.changed(job.id)
+        return after
 
     async def _change(self, job: Job, **values: Any) -> None:
         await self._write(job, **values)

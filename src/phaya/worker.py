@@ -42,7 +42,7 @@ class Worker:
 
     async def run(self) -> None:
         """Works until `stop`."""
-        sweeping = asyncio.create_task(self._sweep())
+        beside = [asyncio.create_task(self._sweep()), asyncio.create_task(self._cancel_late())]
         try:
             while not self._stopping:
                 self._woken.clear()
@@ -55,7 +55,8 @@ class Worker:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), pause)
         finally:
-            sweeping.cancel()
+            for task in beside:
+                task.cancel()
 
     async def stop(self, patience: float = 8.0) -> None:
         """Claims no more, lets moves end for `patience` seconds, then leaves the rest to their leases."""
@@ -101,6 +102,19 @@ class Worker:
             # The lease ends by itself and the move is made again; past the deadline the user is not kept waiting.
             with contextlib.suppress(Exception):
                 await self._moves.stumble(job, repr(error))
+
+    async def _cancel_late(self) -> None:
+        """Cancels what its user gave up while it waited for a place: a full lane claims nothing."""
+        workflow = self._workflow
+        while True:
+            full = [lane for lane, places in self._places.items() if len(self._moving[lane]) >= places]
+            try:
+                if full:
+                    for job_id in await workflow.database.read(jobs.overdue, full, workflow.clock.now(), CHUNK):
+                        await workflow.cancel_late(job_id)
+            except Exception:
+                log.exception("worker.cancel_failed")
+            await asyncio.sleep(1)
 
     async def _sweep(self) -> None:
         """Deletes results past their time, in chunks."""

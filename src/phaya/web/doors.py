@@ -17,7 +17,7 @@ from phaya.errors import Fault, Invalid, NotFound, PhayaError
 from phaya.schema import accounts
 from phaya.settings import Settings
 from phaya.tariff import Tariff
-from phaya.web import account, characters, chat, generations, media, platforms, voices
+from phaya.web import account, characters, chat, generations, jobs, media, platforms, voices
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
 from phaya.web.openai import install as install_openai
@@ -35,10 +35,12 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
         allow_origins=list(settings.cors_origins),
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
-        expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Should-Retry", "X-Job-Id"],
+        expose_headers=[
+            "RateLimit", "RateLimit-Policy", "Retry-After", "ETag", "Preference-Applied", "X-Should-Retry", "X-Job-Id",
+        ],
         max_age=86400,
-    )
-    parts = (characters, voices, media, platforms, chat, account)
+    )  # fmt: skip
+    parts = (characters, voices, media, platforms, chat, account, jobs)
     for router in (generations.routes(tariff), *(part.routes() for part in parts)):
         app.include_router(router, prefix="/api/v1")
     app.include_router(_health())

@@ -5,24 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, cast
 
 import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
+from starlette.responses import Response
 
 from phaya import jobs
 from phaya.catalog.acceptance import Accepted, accept
 from phaya.catalog.service import Generation
+from phaya.clock import SECOND
 from phaya.credits import NOTHING
 from phaya.errors import Fault, Invalid, NotFound, TooLarge
-from phaya.jobs import Job, State
+from phaya.jobs import Job, Search, State
 from phaya.system import System
 from phaya.tariff import Tariff, write_rates
 from phaya.ways import unpack_ways
 from phaya.web.answers import Json
-from phaya.web.caller import Caller, Phaya, Polling, Requesting, system
-from phaya.web.openapi import create_docs, first_word, plain_docs, status_docs
+from phaya.web.caller import Caller, Listening, Phaya, Polling, Requesting, system
+from phaya.web.openapi import KNOWN, SEEN, create_docs, event_docs, first_word, plain_docs, status_docs
+from phaya.web.preferences import preferences
+from phaya.web.waits import (
+    CancelAfter,
+    IfNoneMatch,
+    LastEventId,
+    Patience,
+    Prefer,
+    Wait,
+    event_answer,
+    poll_after,
+    status_answer,
+)
 
 LARGEST_BODY = 32_000_000
 """Bytes of a JSON body at the most; inputs may be data URLs."""
@@ -50,8 +65,7 @@ async def read_json(request: Request, largest: int = LARGEST_BODY) -> Any:
 
 def strictly(request: Request, phaya: System) -> bool:
     """Whether slips are refused: by setting, or by `Prefer: handling=strict` (RFC 7240)."""
-    preferences = request.headers.get("prefer", "").replace(" ", "").lower()
-    return phaya.settings.strict or "handling=strict" in preferences
+    return phaya.settings.strict or preferences(request).get("handling", "").lower() == "strict"
 
 
 def routes(tariff: Tariff) -> APIRouter:
@@ -67,9 +81,22 @@ def routes(tariff: Tariff) -> APIRouter:
 
 
 def _add_service(router: APIRouter, service: type[Generation], tariff: Tariff) -> None:
-    async def create(request: Request, phaya: Phaya, caller: Requesting) -> Json:
+    async def create(
+        request: Request,
+        phaya: Phaya,
+        caller: Requesting,
+        wait: Wait = None,
+        prefer: Prefer = None,
+        cancel_after: CancelAfter = None,
+    ) -> Json:
         caller.need(service.path, "generate")
-        return Json(await open_job(phaya, caller, service, await read_json(request), strict=strictly(request, phaya)))
+        patience = Patience.of(request, wait)
+        with patience.place(phaya, caller):  # refused before the charge, not after it
+            body, strict = await read_json(request), strictly(request, phaya)
+            opened = await open_job(phaya, caller, service, body, strict=strict, cancel_after=cancel_after)
+            if patience.seconds and not opened.get("dry_run"):
+                opened = await _settled(request, phaya, caller, opened, patience)
+        return Json(opened, headers=patience.headers)
 
     async def estimate(request: Request, phaya: Phaya, caller: Requesting) -> Json:
         phaya.tariff.serve(service.path)
@@ -105,16 +132,26 @@ def _add_home(router: APIRouter, home: str, services: list[type[Generation]], ta
         """In whose words a job is told here: its own at its home, elsewhere those of the place."""
         return tariff.services[job.service] if job.service in paths else services[0]
 
-    async def status(job_id: str, phaya: Phaya, caller: Polling) -> Json:
-        job = await own_job(phaya, caller, job_id)
-        return Json(tell(phaya, job, spoken(job)))
+    async def status(
+        job_id: str,
+        request: Request,
+        phaya: Phaya,
+        caller: Polling,
+        wait: Wait = None,
+        prefer: Prefer = None,
+        if_none_match: IfNoneMatch = None,
+    ) -> Response:
+        find = partial(own_job, phaya, caller, job_id)
+        return await status_answer(request, phaya, caller, wait, find, lambda job: tell(phaya, job, spoken(job)))
+
+    async def events(
+        job_id: str, request: Request, phaya: Phaya, caller: Listening, last_event_id: LastEventId = None
+    ) -> Response:
+        find = partial(own_job, phaya, caller, job_id)
+        return await event_answer(request, phaya, find, lambda job: tell(phaya, job, spoken(job)))
 
     async def cancel(job_id: str, phaya: Phaya, caller: Requesting) -> Json:
-        job = await own_job(phaya, caller, job_id)
-        caller.need(job.service, "generate")
-        done = await phaya.workflow.cancel(job_id, caller.account_id)
-        message = "The job was cancelled and its credits returned." if done else "The job has already ended."
-        return Json({"success": done, "message": message})
+        return await call_off(phaya, caller, await own_job(phaya, caller, job_id))
 
     async def history(
         phaya: Phaya,
@@ -123,15 +160,20 @@ def _add_home(router: APIRouter, home: str, services: list[type[Generation]], ta
         status_filter: str | None = None,
     ) -> Json:
         states = _states(services[0], status_filter)
-        found = await phaya.database.read(jobs.history, caller.account_id, paths, limit, states)
+        found = await phaya.database.read(jobs.history, caller.account_id, Search.of(paths, states), limit)
         return Json({"success": True, "history": [tell(phaya, job, spoken(job)) for job in found]})
 
     name = services[0].name() if len(services) == 1 else home.replace("-", " ").capitalize()
     tags = [name]
     router.add_api_route(
         f"/{home}/status/{{job_id}}", status, methods=["GET"], name=f"Status of {name}",
-        operation_id=f"status_{_word(home)}", openapi_extra=status_docs(name, services), responses=plain_docs(),
-        tags=list(tags),
+        operation_id=f"status_{_word(home)}", openapi_extra=status_docs(name, services),
+        responses=plain_docs() | KNOWN, tags=list(tags),
+    )  # fmt: skip
+    router.add_api_route(
+        f"/{home}/status/{{job_id}}/events", events, methods=["GET"], name=f"Progress of {name}",
+        operation_id=f"events_{_word(home)}", response_class=Response, openapi_extra=event_docs(),
+        responses=plain_docs() | SEEN, tags=list(tags),
     )  # fmt: skip
     router.add_api_route(
         f"/{home}/cancel/{{job_id}}", cancel, methods=["POST"], name=f"Cancel {name}",
@@ -148,9 +190,18 @@ def _word(path: str) -> str:
 
 
 async def open_job(
-    phaya: System, caller: Caller, service: type[Generation], body: Any, *, strict: bool
+    phaya: System,
+    caller: Caller,
+    service: type[Generation],
+    body: Any,
+    *,
+    strict: bool,
+    cancel_after: int | None = None,
 ) -> Mapping[str, object]:
-    """Validates, prices, checks inputs, charges and starts; or only prices where `dry_run` is asked for."""
+    """Validates, prices, checks inputs, charges and starts; or only prices where `dry_run` is asked for.
+
+    After `cancel_after` seconds the job is cancelled, if it has not ended by then.
+    """
     phaya.tariff.serve(service.path)
     accepted = accept(service, body, strict=strict)
     dry = body.get("dry_run", False)
@@ -172,7 +223,8 @@ async def open_job(
         service.minutes,
     )
     kept_rates = None if service.cost is Generation.cost else write_rates(rates)
-    job = replace(job, ways=ways, rates=kept_rates)
+    cancel_at = None if cancel_after is None else job.created_at + cancel_after * SECOND
+    job = replace(job, ways=ways, rates=kept_rates, cancel_at=cancel_at)
     left = await phaya.workflow.open(job)
     return {
         "success": True,
@@ -189,6 +241,19 @@ async def open_job(
         "sandbox": job.sandbox,
         "warnings": [*accepted.warnings, *phaya.workflow.roster.kie_routes.notes(call)],
     }
+
+
+async def _settled(
+    request: Request, phaya: System, caller: Caller, opened: Mapping[str, object], patience: Patience
+) -> Mapping[str, object]:
+    """A create answer that waited: with the status of its job where that ended in time, else as it was."""
+    job_id = str(opened["job_id"])
+    await patience.end_of(job_id, request, phaya)
+    job = await own_job(phaya, caller, job_id)
+    if not job.state.ended:
+        return opened
+    told = tell(phaya, job, phaya.tariff.services[job.service])
+    return {**opened, **told, "credits_balance": await phaya.balance(caller.account_id)}
 
 
 async def quote(phaya: System, caller: Caller, accepted: Accepted[Generation]) -> Mapping[str, object]:
@@ -220,6 +285,14 @@ async def own_job(phaya: System, caller: Caller, job_id: str) -> Job:
     return job
 
 
+async def call_off(phaya: System, caller: Caller, job: Job) -> Json:
+    """Cancels the caller's job, if it has not ended. Raises Forbidden."""
+    caller.need(job.service, "generate")
+    done = await phaya.workflow.cancel(job.id, caller.account_id)
+    message = "The job was cancelled and its credits returned." if done else "The job has already ended."
+    return Json({"success": done, "message": message})
+
+
 def tell(phaya: System, job: Job, route: type[Generation]) -> Mapping[str, object]:
     """A job in the words and fields of the route that was asked, whichever service made it."""
     kept = phaya.results.told(job)
@@ -228,27 +301,10 @@ def tell(phaya: System, job: Job, route: type[Generation]) -> Mapping[str, objec
     message = job.error if job.state is State.FAILED else MESSAGES[job.state]
     if job.state is State.COMPLETED and kept is None:
         message = "The result was deleted after its storage time."
-    answer: dict[str, object] = {
-        "success": True,
-        "job_id": job.id,
-        "id": job.id,
-        "task_id": job.ticket,
-        "service": job.service,
-        "status": route.words.spell(job.state),
-        "state": job.state,
-        "progress": round(_progress(phaya, job), 3),
-        "message": message,
-        **route.answer.spell(shown),
-        "result_url": result,
-        "error": job.error if job.state in (State.FAILED, State.CANCELLED) else None,
-        "error_code": job.error_code,
-        "credits_used": job.price,
-        "credits_refunded": job.returned,
-        "created_at": phaya.written(job.created_at),
-        "completed_at": phaya.written(job.ended_at),
-        "processing_time_ms": (job.ended_at or phaya.clock.now()) - job.created_at,
-        "sandbox": job.sandbox,
-    }
+    usual = phaya.tariff.services[job.service].seconds
+    answer = tell_row(
+        phaya, job, route.words.spell(job.state), message, {**route.answer.spell(shown), "result_url": result}, usual
+    )
     if (ways := unpack_ways(job.ways)) and ways.current != job.service:
         answer["made_by"] = ways.current
     if kept and kept.links and job.state in (State.FAILED, State.CANCELLED):
@@ -258,12 +314,40 @@ def tell(phaya: System, job: Job, route: type[Generation]) -> Mapping[str, objec
     return answer
 
 
-def _progress(phaya: System, job: Job) -> float:
-    """How far the job is, 0..1. KIE tells nothing of it for most models: then by the time such jobs take."""
-    if job.progress or job.state is not State.PROCESSING:
-        return job.progress / 1000
-    age = (phaya.clock.now() - job.created_at) / 1000
-    return 0.95 * (1 - math.exp(-age / phaya.tariff.services[job.service].seconds))
+def tell_row(
+    phaya: System, job: Job, status: str, message: str | None, result: Mapping[str, object], usual: float
+) -> dict[str, object]:
+    """What any job's row says, with its status word, message and result fields. `usual` is how many seconds such
+    jobs take."""
+    age = (phaya.clock.now() - job.created_at) / SECOND
+    progress = job.progress / 1000
+    if not progress and job.state is State.PROCESSING:
+        # KIE tells nothing of it for most models: then by the time such jobs take.
+        progress = round(0.95 * (1 - math.exp(-age / usual)), 2)
+    answer: dict[str, object] = {
+        "success": True,
+        "job_id": job.id,
+        "id": job.id,
+        "task_id": job.ticket,
+        "service": job.service,
+        "status": status,
+        "state": job.state,
+        "progress": progress,
+        "message": message,
+        **result,
+        "error": job.error if job.state in (State.FAILED, State.CANCELLED) else None,
+        "error_code": job.error_code,
+        "credits_used": job.price,
+        "credits_refunded": job.returned,
+        "created_at": phaya.written(job.created_at),
+        "completed_at": phaya.written(job.ended_at),
+        "processing_time_ms": (job.ended_at or phaya.clock.now()) - job.created_at,
+        "poll_after": None if job.state.ended else poll_after(age, usual),
+        "sandbox": job.sandbox,
+    }
+    if job.cancel_at is not None:
+        answer["cancel_at"] = phaya.written(job.cancel_at)
+    return answer
 
 
 def _states(service: type[Generation], word: str | None) -> tuple[State, ...]:
