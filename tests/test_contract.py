@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from yarl import URL
 
 from conftest import BOTH, Phaya
 from material import clip, picture
@@ -237,6 +238,16 @@ async def test_a_strangers_job_is_as_unknown_as_none(phaya: Phaya) -> None:
 
     assert of_another.status == of_nobody.status == 404
     assert of_another.content.replace(created["job_id"].encode(), unknown.encode()) == of_nobody.content
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("text-to-image/status/%00", 404), ("jobs/a%00b", 404), ("jobs?service=%00", 422)]
+)
+async def test_an_address_with_a_nul_names_nothing(phaya: Phaya, path: str, status: int) -> None:
+    async with phaya.session.get(
+        URL(f"{phaya.url}/api/v1/{path}", encoded=True), headers={"Authorization": f"Bearer {phaya.key}"}
+    ) as answer:
+        assert answer.status == status
 
 
 async def test_history_is_newest_first_and_filtered_by_any_word(phaya: Phaya) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,22 @@ from sqlalchemy import Connection, select
 from conftest import BOTH, Clock
 from phaya import jobs, keys, ledger
 from phaya.addresses import Fetcher, Guard
-from phaya.calls import Finished, KieTask, Look, Refused, RemoteCall, Waiting
+from phaya.calls import Call, Finished, KieTask, LastFrame, LocalCall, Look, Refused, RemoteCall, Waiting
 from phaya.catalog import SERVICES
+from phaya.clock import SystemClock
 from phaya.credits import credits
 from phaya.database import Database
 from phaya.jobs import Job, Lost, State, Step
 from phaya.limits import Limits
 from phaya.moves import LEASE, Moves
-from phaya.providers import Budget, NotThere, Rejected, Unavailable, Unknown
+from phaya.providers import Budget, Made, NotThere, Rejected, Report, Unavailable, Unknown
 from phaya.providers.ffmpeg import Ffmpeg
-from phaya.providers.roster import Roster
+from phaya.providers.roster import RENDER, Roster
 from phaya.results import Results
+from phaya.retention import Retention
 from phaya.schema import jobs as rows
 from phaya.storage import Storage
+from phaya.worker import Worker
 from phaya.workflow import Workflow, end_job, open_job
 
 pytestmark = pytest.mark.anyio
@@ -96,12 +100,21 @@ class Bench:
     account: str
     key: str
 
-    async def open(self, price: str = "8", path: str = "sora2-text-to-video") -> Job:
+    async def open(
+        self,
+        price: str = "8",
+        path: str = "sora2-text-to-video",
+        call: Call | None = None,
+        seconds: float | None = None,
+    ) -> Job:
+        """Opens a job, to be cancelled after so many seconds."""
         service = SERVICES[path]
         request = service.model_validate(service.example)
         job = self.workflow.draft(
-            self.account, self.key, service.path, request, KieTask("sora-2-text-to-video", {}), credits(price), 45
+            self.account, self.key, path, request, call or KieTask("sora-2-text-to-video", {}), credits(price), 45
         )
+        if seconds is not None:
+            job = replace(job, cancel_at=job.created_at + int(seconds * 1000))
         await self.database.write(open_job, job)
         return job
 
@@ -424,6 +437,19 @@ async def test_a_cancel_during_the_submit_keeps_the_ticket_findable(bench: Bench
     assert await bench.clean()
 
 
+async def test_a_film_that_was_cancelled_and_paid_back_is_not_given_for_nothing(bench: Bench) -> None:
+    bench.provider.answers = [Finished(["http://x/film.mp4"], spent="30")]
+    job = await bench.open()
+    await bench.move()
+    await bench.workflow.cancel(job.id, bench.account)
+    bench.clock.pass_seconds(60)
+
+    after = await bench.move()
+
+    assert (after.state, after.step, after.spent) == (State.CANCELLED, Step.DONE, "30")
+    assert (after.outcome, after.results, await bench.balance()) == (None, None, "100")
+
+
 async def test_what_a_cancelled_job_cost_us_is_recorded(bench: Bench) -> None:
     job = await bench.open()
     await bench.move()
@@ -509,3 +535,97 @@ async def test_a_job_that_was_called_about_is_looked_at_however_many_wait(bench:
 
 def moments(connection: Connection) -> list[int]:
     return list(connection.scalars(select(rows.c.next_at)))
+
+
+# ── a time of its user's own ─────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_job_with_a_time_of_its_own_is_cancelled_then_and_watched_on(bench: Bench) -> None:
+    job = await bench.open(seconds=20)
+    submitted = await bench.move()
+    bench.clock.pass_seconds(10)
+    bench.workflow.callback_base = None
+    while (seen := await bench.move()).next_at != job.cancel_at:
+        assert seen.next_at is not None
+        assert job.cancel_at is not None
+        assert seen.next_at < job.cancel_at, "nothing is planned for later"
+        bench.clock.moment = seen.next_at
+    assert job.cancel_at is not None
+    bench.clock.moment = job.cancel_at
+
+    ended = await bench.move()
+
+    assert (submitted.step, ended.state, ended.step) == (Step.AWAITING, State.CANCELLED, Step.WATCHING)
+    assert (ended.error_code, ended.returned) == ("cancelled", job.price)
+    assert "20 s" in (ended.error or "")
+    assert await bench.balance() == "100"
+    bench.provider.answers = [Refused("no", spent="3")]
+    bench.clock.pass_seconds(60)
+    assert (await bench.move()).spent == "3", "what the provider charged is still recorded"
+    assert await bench.clean()
+
+
+async def test_a_job_that_still_waits_for_its_provider_is_not_submitted_after_its_time(bench: Bench) -> None:
+    bench.provider.submits = [Unavailable("busy", retry_after=600)]
+    await bench.open(seconds=20)
+    postponed = await bench.move()
+    assert postponed.next_at == postponed.cancel_at
+    bench.clock.pass_seconds(20)
+
+    ended = await bench.move()
+
+    assert (ended.state, ended.step, bench.provider.submitted) == (State.CANCELLED, Step.DONE, 1)
+    assert await bench.balance() == "100"
+
+
+async def test_a_submit_that_lasts_beyond_the_jobs_time_leaves_its_ticket(bench: Bench) -> None:
+    job = await bench.open(seconds=20)
+
+    class Slow(Scripted):
+        async def submit(self, call: RemoteCall, key: str, callback_url: str | None) -> str:
+            bench.clock.pass_seconds(20)
+            assert (await bench.move()).state is State.CANCELLED, "nobody waits for the submit to come back"
+            return "late ticket"
+
+    bench.workflow.roster = Roster(Slow(), Ffmpeg())
+    after = await bench.move()
+
+    assert (after.state, after.step, after.hint) == (State.CANCELLED, Step.WATCHING, "late ticket")
+    assert await bench.balance() == "100"
+    assert (await bench.row(job)).ticket is None
+
+
+async def test_local_work_stops_at_its_time_and_so_does_what_waits_for_its_place(bench: Bench) -> None:
+    class Endless:
+        name = "endless"
+        stopped = 0
+
+        async def run(self, call: LocalCall, inputs: Mapping[str, Path], folder: Path, report: Report) -> Made:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.stopped += 1
+            raise AssertionError("unreachable")
+
+    clock, endless = SystemClock(), Endless()
+    bench.workflow.clock = bench.moves.clock = clock
+    bench.workflow.roster = Roster(bench.provider, endless)
+    film = bench.moves.results.storage
+    await film.put("inputs/film.mp4", Path(__file__), "video/mp4")
+    frame = LastFrame("inputs/film.mp4")
+    first = await bench.open("1", "media/extract-last-frame", frame, seconds=3)
+    second = await bench.open("1", "media/extract-last-frame", frame, seconds=1)
+    worker = Worker(bench.moves, {RENDER: 1}, Retention(bench.database, bench.moves.results, clock, 1, 1))
+    working = asyncio.create_task(worker.run())
+    async with asyncio.timeout(60):
+        while not (waited := await bench.row(second)).state.ended:
+            await asyncio.sleep(0.02)
+        assert (waited.state, endless.stopped) == (State.CANCELLED, 0), "while the first still has the only place"
+        while not (stopped := await bench.row(first)).state.ended:
+            await asyncio.sleep(0.02)
+    await worker.stop()
+    await working
+
+    assert (stopped.state, stopped.step, endless.stopped) == (State.CANCELLED, Step.DONE, 1)
+    assert await bench.balance() == "100"
+    assert await bench.clean()

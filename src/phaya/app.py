@@ -47,5 +47,6 @@ async def _running(
 ) -> AsyncGenerator[None]:
     async with node(settings, tariff, public_url, clock, only) as system:
         app.state.system = system
+        app.state.parting = system.lookout.part
         app.router.routes.extend(media_routes(system.results.storage))
         yield

@@ -16,7 +16,7 @@ from phaya import __version__, books
 from phaya.errors import DatabaseDown
 from phaya.generate import commands as generate_commands
 from phaya.providers.roster import LANES
-from phaya.serving import listen
+from phaya.serving import Server, listen
 from phaya.tariff_file import BadTariff, tariff_of
 from phaya.terminal import Account, AsJson, configure_logs, console, order, print_json, problems, read_settings, stop
 
@@ -83,7 +83,7 @@ def serve(
         ws="none",
         server_header=False,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)

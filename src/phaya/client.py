@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +18,8 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before a request whose answer was lost is sent again."""
 LONGEST_PAUSE = 10.0
 """Seconds that the server may ask to wait for; what is closed for longer is told at once."""
+SILENCE = 45
+"""Seconds without a word after which a stream is given up; a server sends one every 15."""
 
 
 class ApiError(Exception):
@@ -35,6 +38,10 @@ class Unreachable(Exception):
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
         self.sent = sent
+
+
+class Silent(Exception):
+    """A stream of events that says nothing, not even that it is alive."""
 
 
 class Client:
@@ -85,23 +92,34 @@ class Client:
         return await self._ask("POST", path, body, key)
 
     async def follow(self, service: str, job_id: str, *, pause: float = 1.0) -> AsyncIterator[dict[str, Any]]:
-        """The job's status, again and again until it has ended. A failed poll is tried again."""
-        failures = 0
+        """The job's status at each change, until it has ended.
+
+        It listens to the job's events; a server that has none, or a proxy that holds them back, is polled every
+        `pause` seconds. What fails on the way is tried again.
+        """
+        path = f"{service}/status/{job_id}"
+        failures, last, streams = 0, "", True
         while True:
+            heard = self._events(f"{path}/events", last) if streams else self._poll(path)
             try:
-                status = await self.get(f"{service}/status/{job_id}")
-                failures = 0
+                async with contextlib.aclosing(heard):
+                    async for seen, status in heard:
+                        failures, last = 0, seen
+                        yield status
+                        if status["state"] in ENDED:
+                            return
+                await asyncio.sleep(pause)
+            except Silent:
+                streams = False
             except (ApiError, Unreachable) as error:
                 failures += 1
+                if streams and isinstance(error, ApiError) and error.status in (404, 405):
+                    streams = False  # a server from before there were events, or no such job: a poll tells
+                    continue
                 if failures > 20 or (isinstance(error, ApiError) and error.status < 500 and error.status != 429):
                     raise
                 after = error.retry_after if isinstance(error, ApiError) else None
                 await asyncio.sleep(after or min(2.0**failures / 2, 10))
-                continue
-            yield status
-            if status["state"] in ENDED:
-                return
-            await asyncio.sleep(pause)
 
     async def download(self, url: str, path: Path) -> int:
         """Saves a result; answers its size in bytes. Result links need no key, so none is sent."""
@@ -113,6 +131,36 @@ class Client:
                     size += file.write(chunk)
         return size
 
+    async def _poll(self, path: str) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
+        """One poll, in the form of events."""
+        yield "", await self.get(path)
+
+    async def _events(self, path: str, last: str) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
+        """Each event's id and status, behind the last one that was seen, until the server ends the stream.
+
+        Raises ApiError, Unreachable, or Silent where nothing is heard.
+        """
+        assert self._session is not None
+        headers = {"Last-Event-ID": last} if last else {}
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=SILENCE)
+        try:
+            async with self._session.get(f"{self._base}/{path}", headers=headers, timeout=patience) as answer:
+                if answer.status >= 400:
+                    raise _refused(answer, await answer.read())
+                if answer.content_type != "text/event-stream":
+                    raise Silent
+                rest = b""
+                async for chunk in answer.content.iter_any():
+                    *events, rest = (rest + chunk).split(b"\n\n")
+                    for event in events:
+                        lines = {name: value for name, _, value in (one.partition(b": ") for one in event.split(b"\n"))}
+                        if b"data" in lines:
+                            yield lines.get(b"id", b"").decode(), orjson.loads(lines[b"data"])
+        except aiohttp.SocketTimeoutError as error:
+            raise Silent from error
+        except aiohttp.ClientError as error:
+            raise Unreachable(f"No Phaya answers at {self._base}: {error}", sent=False) from error
+
     async def _ask(
         self, method: str, path: str, body: Mapping[str, Any] | None, key: str | None = None
     ) -> dict[str, Any]:
@@ -122,16 +170,23 @@ class Client:
         try:
             async with self._session.request(method, f"{self._base}/{path}", data=data, headers=sent) as answer:
                 content = await answer.read()
-                status, headers = answer.status, answer.headers
+                status = answer.status
         except (aiohttp.ClientError, TimeoutError) as error:
             never = isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL)
             raise Unreachable(f"No Phaya answers at {self._base}: {error}", sent=not never) from error
-        try:
-            told: dict[str, Any] = orjson.loads(content)
-        except orjson.JSONDecodeError:
-            told = {"message": content[:200].decode(errors="replace")}
         if status >= 400:
-            after = headers.get("Retry-After", "")
-            message = str(told.get("message") or f"the server answered {status}")
-            raise ApiError(status, str(told.get("error", "")), message, float(after) if after.isdigit() else None)
-        return told
+            raise _refused(answer, content)
+        try:
+            return orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise Unreachable(f"What answers at {self._base} is no Phaya: {content[:200]!r}", sent=True) from error
+
+
+def _refused(answer: aiohttp.ClientResponse, content: bytes) -> ApiError:
+    try:
+        told: dict[str, Any] = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        told = {"message": content[:200].decode(errors="replace")}
+    after = answer.headers.get("Retry-After", "")
+    message = str(told.get("message") or f"the server answered {answer.status}")
+    return ApiError(answer.status, str(told.get("error", "")), message, float(after) if after.isdigit() else None)

@@ -3,12 +3,28 @@ whoever lost its claim changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
-from sqlalchemy import Connection, Row, bindparam, case, func, insert, null, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    false,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
 from phaya.credits import NOTHING, Credits
 from phaya.schema import jobs
@@ -87,6 +103,41 @@ class Job:
     submitted_at: int | None = None
     ended_at: int | None = None
     webhook_url: str | None = None
+    cancel_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What of a job's row its owner can see change, as far as it goes on."""
+
+    state: State
+    progress: int
+    ticket: str | None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """What a row that was read shows."""
+        return cls(job.state, job.progress, job.ticket)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which of an account's jobs are looked for. Times are milliseconds since 1970; None does not narrow.
+
+    `services` says of each service in which states its jobs are wanted; no states are all of them. `before` is the
+    moment and the id of the last job of the page before.
+    """
+
+    services: Mapping[str, Collection[State]]
+    since: int | None = None
+    until: int | None = None
+    sandbox: bool | None = None
+    before: tuple[int, str] | None = None
+
+    @classmethod
+    def of(cls, services: Iterable[str], states: Collection[State] = ()) -> Self:
+        """The jobs of some services, all in the same states."""
+        return cls(dict.fromkeys(services, states))
 
 
 _NAMES = tuple(field.name for field in fields(Job))
@@ -105,31 +156,55 @@ def find(connection: Connection, job_id: str, account_id: str | None = None, *, 
     query = select(jobs).where(jobs.c.id == job_id)
     if account_id is not None:
         query = query.where(jobs.c.account_id == account_id)
-    if lock:
-        query = query.with_for_update()
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else _job(row)
 
 
-def history(
-    connection: Connection, account_id: str, services: tuple[str, ...], limit: int, states: tuple[State, ...] = ()
-) -> list[Job]:
-    """An account's jobs of some services, newest first."""
+def history(connection: Connection, account_id: str, search: Search, limit: int) -> list[Job]:
+    """An account's jobs, newest first."""
     query = (
         select(jobs)
-        .where(jobs.c.account_id == account_id, jobs.c.service.in_(services))
-        .order_by(jobs.c.created_at.desc(), jobs.c.id)
+        .where(jobs.c.account_id == account_id, _wanted(search))
+        .order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
         .limit(limit)
     )
-    if states:
-        query = query.where(jobs.c.state.in_([state.value for state in states]))
+    if search.since is not None:
+        query = query.where(jobs.c.created_at >= search.since)
+    if search.until is not None:
+        query = query.where(jobs.c.created_at < search.until)
+    if search.sandbox is not None:
+        query = query.where(jobs.c.sandbox.is_(search.sandbox))
+    if search.before is not None:
+        moment, job_id = search.before
+        # The first half alone lets the index begin at the right place.
+        query = query.where(jobs.c.created_at <= moment, or_(jobs.c.created_at < moment, jobs.c.id < job_id))
     return [_job(row) for row in connection.execute(query)]
+
+
+def _wanted(search: Search) -> ColumnElement[bool]:
+    alike: dict[frozenset[State], list[str]] = {}
+    for service, states in search.services.items():
+        alike.setdefault(frozenset(states), []).append(service)
+    return or_(
+        false(),
+        *(
+            and_(jobs.c.service.in_(services), jobs.c.state.in_([s.value for s in states]) if states else true())
+            for states, services in alike.items()
+        ),
+    )
+
+
+def sights(connection: Connection, ids: Collection[str]) -> dict[str, Sight]:
+    """What there is to see of some jobs, by id; none for ids that are no job's."""
+    query = select(jobs.c.id, jobs.c.state, jobs.c.progress, jobs.c.ticket).where(jobs.c.id.in_(ids))
+    return {row.id: Sight(State(row.state), row.progress, row.ticket) for row in connection.execute(query)}
 
 
 def claim(connection: Connection, lane: str, limit: int, now: int, lease: int) -> list[Job]:
     """Takes up to `limit` due jobs of a lane for `lease` milliseconds, the longest due first.
 
-    A job that comes back with `claimed` set was in somebody's hands when they died or hung.
+    A job that comes back with `claimed` set was in somebody's hands when they died or hung. No lease outlasts the
+    moment at which the user wants the job cancelled: it is due then, whoever works on it.
     """
     due = (
         select(jobs.c.id, jobs.c.claimed)
@@ -144,7 +219,7 @@ def claim(connection: Connection, lane: str, limit: int, now: int, lease: int) -
     rows = connection.execute(
         update(jobs)
         .where(jobs.c.id.in_(before))
-        .values(claimed=True, rev=jobs.c.rev + 1, next_at=now + lease)
+        .values(claimed=True, rev=jobs.c.rev + 1, next_at=_until(now + lease, now))
         .returning(jobs)
     )
     return [_job(row, claimed=before[row.id]) for row in rows]
@@ -186,6 +261,7 @@ class Waiting:
     rev: int
     pokes: int
     deadline_at: int
+    """Its deadline, or the moment at which its user wants it cancelled, if that comes first."""
 
 
 def alike(connection: Connection, job: Job, now: int, limit: int) -> list[Waiting]:
@@ -202,12 +278,12 @@ def alike(connection: Connection, job: Job, now: int, limit: int) -> list[Waitin
         & jobs.c.outcome.is_(None)
     )
     rows = connection.execute(
-        select(jobs.c.id, jobs.c.rev, jobs.c.pokes, jobs.c.deadline_at)
+        select(jobs.c.id, jobs.c.rev, jobs.c.pokes, jobs.c.deadline_at, jobs.c.cancel_at)
         .where(jobs.c.lane == job.lane, jobs.c.next_at <= now, ~jobs.c.claimed, same)
         .order_by(jobs.c.next_at)
         .limit(limit)
     )
-    return [Waiting(row.id, row.rev, row.pokes, row.deadline_at) for row in rows]
+    return [Waiting(row.id, row.rev, row.pokes, min(row.deadline_at, row.cancel_at or row.deadline_at)) for row in rows]
 
 
 def put_off(connection: Connection, turns: Sequence[tuple[Waiting, int]]) -> None:
@@ -231,10 +307,13 @@ def put_off(connection: Connection, turns: Sequence[tuple[Waiting, int]]) -> Non
 def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **values: Any) -> Job:
     """Writes what became of a job that the caller read as `job`, and lets go of it unless `hold`.
 
-    A callback heard in the meantime makes the job due at once. Raises Lost where somebody else wrote since.
+    A callback heard in the meantime makes the job due at once, and so does the moment at which the user wants it
+    cancelled. Raises Lost where somebody else wrote since.
     """
+    later = values.get("next_at")
+    if later is not None and job.cancel_at is not None and not State(values.get("state", job.state)).ended:
+        values["next_at"] = later = min(later, job.cancel_at)
     if "next_at" in values and not hold:
-        later = values["next_at"]
         values["next_at"] = null() if later is None else case((jobs.c.pokes != job.pokes, now), else_=later)
     row = connection.execute(
         update(jobs)
@@ -257,16 +336,21 @@ def extend(connection: Connection, job: Job, until: int, progress: int) -> bool:
     done = connection.execute(
         update(jobs)
         .where(jobs.c.id == job.id, jobs.c.rev == job.rev, jobs.c.claimed)
-        .values(next_at=until, progress=progress)
+        .values(next_at=until if job.cancel_at is None else min(until, job.cancel_at), progress=progress)
     )
     return done.rowcount > 0
 
 
 def renew(connection: Connection, held: Sequence[tuple[str, int]], until: int) -> int:
-    """Renews the leases of jobs, each by its id and the revision that is held; says how many were still held."""
+    """Renews the leases of jobs, each by its id and the revision that is held; says how many were still held.
+
+    A job that its user wants cancelled before that is due then, as in `extend`.
+    """
     # The ids once more, alone: SQLite finds no index for the pairs.
     these = jobs.c.id.in_([job_id for job_id, _ in held]) & tuple_(jobs.c.id, jobs.c.rev).in_(held)
-    return connection.execute(update(jobs).where(these, jobs.c.claimed).values(next_at=until)).rowcount
+    sooner = and_(jobs.c.cancel_at < until, jobs.c.ended_at.is_(None))
+    end = case((sooner, jobs.c.cancel_at), else_=until)
+    return connection.execute(update(jobs).where(these, jobs.c.claimed).values(next_at=end)).rowcount
 
 
 def forget_results(connection: Connection, job_ids: Sequence[str]) -> None:
@@ -300,6 +384,13 @@ def release_all(connection: Connection, now: int) -> int:
     return connection.execute(
         update(jobs).where(jobs.c.claimed, jobs.c.next_at.is_not(None)).values(next_at=now)
     ).rowcount
+
+
+def overdue(connection: Connection, lanes: list[str], now: int, limit: int) -> list[str]:
+    """Jobs of these lanes that nobody works on and that their users want cancelled by now."""
+    query = select(jobs.c.id).where(jobs.c.lane.in_(lanes), jobs.c.next_at <= now, jobs.c.cancel_at <= now)
+    running = (State.QUEUED.value, State.PROCESSING.value)
+    return list(connection.execute(query.where(jobs.c.state.in_(running)).limit(limit)).scalars())
 
 
 def count_open(connection: Connection) -> dict[str, int]:
@@ -356,6 +447,12 @@ def results_of(connection: Connection, job_ids: Collection[str]) -> dict[str, st
     """What those of these jobs that there are keep."""
     rows = connection.execute(select(jobs.c.id, jobs.c.results).where(jobs.c.id.in_(job_ids)))
     return {row.id: row.results for row in rows}
+
+
+def _until(lease: int, now: int) -> ColumnElement[Any]:
+    """The end of a lease, or the moment at which the user wants the job cancelled, if that comes first."""
+    sooner = and_(jobs.c.cancel_at > now, jobs.c.cancel_at < lease)
+    return case((sooner, jobs.c.cancel_at), else_=lease)
 
 
 def _plain(value: Any) -> Any:

@@ -82,6 +82,9 @@ class Moves:
         call = unpack(job.call)
         self._held[job.id] = job.rev
         try:
+            if job.cancel_at is not None and self.clock.now() >= job.cancel_at and not job.state.ended:
+                await self.workflow.cancel_late(job.id)
+                return
             match job.step, call:
                 case Step.OPEN, _ if isinstance(call, LocalCall):
                     await self._work(job, call)
@@ -273,6 +276,10 @@ class Moves:
             case Waiting(_, progress):
                 shown = job.progress if progress is None else max(job.progress, min(990, int(progress * 1000)))
                 await self._look_later(job, progress=shown)
+            case Finished() if job.state is State.CANCELLED:
+                # Given up and paid back: what the provider took for it is noted, and the film is nobody's, or whoever
+                # cancels in time would have it for nothing.
+                await self._change(job, step=Step.DONE, next_at=None, spent=found.spent)
             case Finished():
                 # Written before the files are fetched, and then gone on with: they need not wait for another claim.
                 job = await self._write(
@@ -362,7 +369,7 @@ class Moves:
             raise
 
     async def _while_leased(self, job: Job, work: Callable[[Report], Awaitable[Work]]) -> Work:
-        """Does long work under a lease that is renewed every second; a cancelled or lost job stops the work."""
+        """Does long work under a lease that is renewed every second; a cancelled, late or lost job stops the work."""
         progress = 0
 
         async def report(share: float) -> None:
@@ -371,7 +378,10 @@ class Moves:
 
         async def renew() -> None:
             while await self.database.write(jobs.extend, job, self.clock.now() + LEASE, progress):
-                await asyncio.sleep(1)
+                left = 1.0 if job.cancel_at is None else (job.cancel_at - self.clock.now()) / SECOND
+                if left <= 0:
+                    return  # the row is due, and the next move cancels it
+                await asyncio.sleep(min(1, left))
 
         working = asyncio.ensure_future(work(report))
         renewing = asyncio.ensure_future(renew())
@@ -390,6 +400,7 @@ class Moves:
         cost = self.results.cost(job, kept)
         written = {"results": kept, "progress": 1000, **values}
         await self.database.write(end_job, job, self.clock.now(), State.COMPLETED, cost, written)
+        self.workflow.changed(job.id)
         self.workflow.spread()
         log.info("job.completed", job=job.id, service=job.service)
 
@@ -404,6 +415,7 @@ class Moves:
             NOTHING,
             {"error": reason, "error_code": code, **values},
         )
+        self.workflow.changed(job.id)
         self.workflow.spread()
         log.info("job.failed", job=job.id, service=job.service, code=code, reason=reason)
 
@@ -498,6 +510,7 @@ class Moves:
         after = await self.database.write(jobs.change, job, self.clock.now(), hold=hold, **values)
         if hold:
             self._held[job.id] = after.rev
+        self.workflow.changed(job.id)
         return after
 
     async def _change(self, job: Job, **values: Any) -> None:

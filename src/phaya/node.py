@@ -24,6 +24,7 @@ from phaya.clock import DAY, SECOND, Clock
 from phaya.deliverer import Deliverer
 from phaya.engine import Engine, engine
 from phaya.intake import Intake
+from phaya.lookout import Lookout
 from phaya.moves import Moves
 from phaya.offers import Offers
 from phaya.operator import Door
@@ -209,9 +210,12 @@ async def _assemble(
     )
     intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
     offers = Offers(tariff, workflow.roster, shared.breaker, clock)
+    lookout = Lookout(database, most=settings.open_waits)
+    workflow.on_change(lookout.nudge)
+    stack.push_async_callback(lookout.close)
     return System(
         settings, public_url, secret, clock, database, shared.limits, results, intake, workflow, openrouter,
-        tariff, shared.breaker, offers,
+        tariff, shared.breaker, offers, lookout,
     )  # fmt: skip
 
 

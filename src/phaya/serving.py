@@ -29,7 +29,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Nested(uvicorn.Server):
+class Server(uvicorn.Server):
+    """A server that tells its app before it waits for open requests: those that wait for something end at once.
+
+    The app's lifespan hears of the end only after them.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Calls the app's `state.parting`, if it has one, then ends as usual."""
+        parting = getattr(getattr(self.config.app, "state", None), "parting", None)
+        if parting is not None:
+            parting()
+        await super().shutdown(sockets)
+
+
+class Nested(Server):
     """A server inside another program: signals are that program's business."""
 
     @contextlib.contextmanager

@@ -122,6 +122,12 @@ class Settings(BaseSettings):
         alias="PHAYA_POLLS_PER_MINUTE",
         description="Status requests a minute for each key.",
     )
+    open_waits: int = Field(
+        default=100,
+        ge=1,
+        alias="PHAYA_OPEN_WAITS",
+        description="Waiting requests and event streams that each key may have open at a time in one process.",
+    )
     openai_wait: float = Field(
         default=240,
         gt=0,

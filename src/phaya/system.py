@@ -15,6 +15,7 @@ from phaya.database import Database
 from phaya.errors import Closed
 from phaya.intake import Intake
 from phaya.limits import Limits
+from phaya.lookout import Lookout
 from phaya.offers import Offers
 from phaya.providers.openrouter import OpenRouter
 from phaya.results import Results
@@ -40,6 +41,7 @@ class System:
     tariff: Tariff
     breaker: Circuits
     offers: Offers
+    lookout: Lookout
     errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     def chat_provider(self) -> OpenRouter:

@@ -10,7 +10,7 @@ import orjson
 from pydantic import JsonValue
 
 from phaya.catalog.service import Generation
-from phaya.clock import written
+from phaya.clock import SECOND, written
 from phaya.credits import Credits
 from phaya.jobs import Job, State
 from phaya.results import Results
@@ -31,31 +31,12 @@ def tell(results: Results, tariff: Tariff, now: int, job: Job, route: type[Gener
     kept = results.told(job)
     shown = kept if job.state is State.COMPLETED else None
     result = shown.links[0] if shown and shown.links else None
-    error = (job.error or ERASED_ERROR) if job.state in (State.FAILED, State.CANCELLED) else None
-    message = error if job.state is State.FAILED else MESSAGES[job.state]
+    message = _error(job) if job.state is State.FAILED else MESSAGES[job.state]
     if job.state is State.COMPLETED and kept is None:
         message = "The result was deleted after its storage time."
-    answer: dict[str, object] = {
-        "success": True,
-        "job_id": job.id,
-        "id": job.id,
-        "task_id": job.ticket,
-        "service": job.service,
-        "status": route.words.spell(job.state),
-        "state": job.state,
-        "progress": round(_progress(tariff, now, job), 3),
-        "message": message,
-        **route.answer.spell(shown),
-        "result_url": result,
-        "error": error,
-        "error_code": job.error_code,
-        "credits_used": job.price,
-        "credits_refunded": job.returned,
-        "created_at": written(job.created_at),
-        "completed_at": written(job.ended_at),
-        "processing_time_ms": (job.ended_at or now) - job.created_at,
-        "sandbox": job.sandbox,
-    }
+    usual = tariff.services[job.service].seconds
+    shown_fields = {**route.answer.spell(shown), "result_url": result}
+    answer = tell_row(now, job, route.words.spell(job.state), message, shown_fields, usual)
     if (ways := unpack_ways(job.ways)) and ways.current != job.service:
         answer["made_by"] = ways.current
     if kept and kept.links and job.state in (State.FAILED, State.CANCELLED):
@@ -63,6 +44,48 @@ def tell(results: Results, tariff: Tariff, now: int, job: Job, route: type[Gener
         told = list(kept.links) or [*tariff.services[job.service].answer.spell(kept).values()]
         answer["late_result"] = cast("JsonValue", told)
     return answer
+
+
+def tell_row(
+    now: int, job: Job, status: str, message: str | None, result: Mapping[str, object], usual: float
+) -> dict[str, object]:
+    """What any job's row says, with its status word, message and result fields. `usual` is how many seconds such
+    jobs take."""
+    age = (now - job.created_at) / SECOND
+    progress = job.progress / 1000
+    if not progress and job.state is State.PROCESSING:
+        # KIE tells nothing of it for most models: then by the time such jobs take.
+        progress = round(0.95 * (1 - math.exp(-age / usual)), 2)
+    answer: dict[str, object] = {
+        "success": True,
+        "job_id": job.id,
+        "id": job.id,
+        "task_id": job.ticket,
+        "service": job.service,
+        "status": status,
+        "state": job.state,
+        "progress": progress,
+        "message": message,
+        **result,
+        "error": _error(job),
+        "error_code": job.error_code,
+        "credits_used": job.price,
+        "credits_refunded": job.returned,
+        "created_at": written(job.created_at),
+        "completed_at": written(job.ended_at),
+        "processing_time_ms": (job.ended_at or now) - job.created_at,
+        "poll_after": None if job.state.ended else poll_after(age, usual),
+        "sandbox": job.sandbox,
+    }
+    if job.cancel_at is not None:
+        answer["cancel_at"] = written(job.cancel_at)
+    return answer
+
+
+def poll_after(age: float, usual: float) -> float:
+    """Seconds after which to ask again about a job of this age: a tenth of the time that such jobs still take,
+    or of how late it is already; from 1 to 15."""
+    return round(min(max(abs(usual - age) / 10, 1.0), 15.0), 1)
 
 
 def dumps(value: object) -> bytes:
@@ -76,8 +99,5 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _progress(tariff: Tariff, now: int, job: Job) -> float:
-    """How far the job is, 0..1. KIE tells nothing of it for most models: then by the time such jobs take."""
-    if job.progress or job.state is not State.PROCESSING:
-        return job.progress / 1000
-    return 0.95 * (1 - math.exp(-(now - job.created_at) / 1000 / tariff.services[job.service].seconds))
+def _error(job: Job) -> str | None:
+    return (job.error or ERASED_ERROR) if job.state in (State.FAILED, State.CANCELLED) else None

@@ -25,6 +25,7 @@ SHORTEST_SLEEP = 0.02
 RENEWAL = 5.0
 """Seconds between two renewals of the leases; several fit into one lease."""
 SWEEP = 600 * SECOND
+CHUNK = 200
 
 
 class Worker:
@@ -53,7 +54,11 @@ class Worker:
 
     async def run(self) -> None:
         """Works until `stop`."""
-        beside = [asyncio.create_task(self._sweep()), asyncio.create_task(self._renew())]
+        beside = [
+            asyncio.create_task(self._sweep()),
+            asyncio.create_task(self._cancel_late()),
+            asyncio.create_task(self._renew()),
+        ]
         try:
             while not self._stopping:
                 self._woken.clear()
@@ -65,9 +70,11 @@ class Worker:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), pause)
         finally:
-            beside[0].cancel()
+            *others, renewing = beside
+            for task in others:
+                task.cancel()
             await self._ended.wait()  # moves that are still under way keep their leases
-            beside[1].cancel()
+            renewing.cancel()
 
     async def stop(self, patience: float = 8.0) -> None:
         """Claims no more, lets moves end for `patience` seconds, then leaves the rest to their leases."""
@@ -114,6 +121,19 @@ class Worker:
                 await self._moves.renew()
             except Exception:
                 log.exception("worker.renewal_failed")
+
+    async def _cancel_late(self) -> None:
+        """Cancels what its user gave up while it waited for a place: a full lane claims nothing."""
+        workflow = self._workflow
+        while True:
+            full = [lane for lane, places in self._places.items() if len(self._moving[lane]) >= places]
+            try:
+                if full:
+                    for job_id in await workflow.database.read(jobs.overdue, full, workflow.clock.now(), CHUNK):
+                        await workflow.cancel_late(job_id)
+            except Exception:
+                log.exception("worker.cancel_failed")
+            await asyncio.sleep(1)
 
     async def _sweep(self) -> None:
         """Deletes what is past its time."""

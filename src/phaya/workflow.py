@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from phaya import deliveries, idempotency, jobs, ledger
 from phaya.calls import Call, pack
-from phaya.clock import MINUTE, Clock
+from phaya.clock import MINUTE, SECOND, Clock
 from phaya.credits import NOTHING, Credits
 from phaya.database import Database
 from phaya.errors import NotEnoughCredits
@@ -58,6 +58,7 @@ class Workflow:
         self._pokes = Pokes(database, clock)
         self._wakers: list[Callable[[], None]] = []
         self._heralds: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[str], None]] = []
 
     def on_wake(self, waker: Callable[[], None]) -> None:
         """Registers who is told when a job became due now."""
@@ -76,6 +77,15 @@ class Workflow:
         """Tells the deliverer of this process that there is something to tell."""
         for herald in self._heralds:
             herald()
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Registers who is told the id of each job that this process has written to."""
+        self._listeners.append(listener)
+
+    def changed(self, job_id: str) -> None:
+        """Tells who waits for a job in this process that there may be something new to see."""
+        for listener in self._listeners:
+            listener(job_id)
 
     # ── opening and ending, each one transaction ─────────────────────────────────────────────────────────
 
@@ -131,6 +141,15 @@ class Workflow:
         if done:
             self.wake()
             self.spread()
+            self.changed(job_id)
+        return done
+
+    async def cancel_late(self, job_id: str) -> bool:
+        """Ends a job that was not done in the time that its user gave it; False where it has ended already."""
+        done = await self.database.write(cancel_late_job, job_id, self.clock.now(), self.scaled(MINUTE))
+        if done:
+            self.spread()
+            self.changed(job_id)
         return done
 
     # ── callbacks ────────────────────────────────────────────────────────────────────────────────────────
@@ -234,12 +253,25 @@ def cancel_job(connection: Connection, job_id: str, account_id: str, now: int, w
     job = jobs.find(connection, job_id, account_id, lock=True)
     if job is None or job.state.ended or job.step is Step.TALKING:
         return False
-    values: dict[str, object] = {
-        "error": "The job was cancelled; its credits were returned.",
-        "error_code": "cancelled",
-    }
+    call_off(connection, job, now, watch_after, "The job was cancelled; its credits were returned.")
+    return True
+
+
+def cancel_late_job(connection: Connection, job_id: str, now: int, watch_after: int) -> bool:
+    """Ends a job that has not ended by the moment its user gave; False where it has, or that is yet to come."""
+    job = jobs.find(connection, job_id, lock=True)
+    if job is None or job.state.ended or job.cancel_at is None or now < job.cancel_at:
+        return False
+    seconds = (job.cancel_at - job.created_at) // SECOND
+    why = f"The job was not done within the {seconds} s of its Cancel-After; it was cancelled and its credits returned."
+    call_off(connection, job, now, watch_after, why)
+    return True
+
+
+def call_off(connection: Connection, job: Job, now: int, watch_after: int, why: str) -> None:
+    """Ends a job at its user's wish, with its whole price returned. Raises Lost."""
+    values: dict[str, object] = {"error": why, "error_code": "cancelled"}
     if job.lane == REMOTE and job.step is not Step.OPEN:
         # The provider cannot be stopped: what it charges us is still to be recorded.
         values |= {"step": Step.WATCHING, "next_at": now + watch_after}
     end_job(connection, job, now, State.CANCELLED, NOTHING, values)
-    return True

@@ -66,7 +66,8 @@ def _service(service: type[Generation]) -> Iterator[str]:
     yield f"# {service.name()}"
     yield NOTICE
     yield f"{service.summary()}."
-    yield f"`POST /api/v1/{service.create_path()}`, then `GET /api/v1/{service.home()}/status/{{job_id}}`."
+    yield f"`POST /api/v1/{service.create_path()}`, then `GET /api/v1/{service.home()}/status/{{job_id}}?wait=30`, "
+    "which answers as soon as the job has ended."
     yield table(
         HEAD,
         (
@@ -107,8 +108,8 @@ def curl_example(service: type[Generation]) -> str:
             f"  -d '{_shell(service.example)}' |",
             '  sed -n \'s/.*"job_id":"\\([^"]*\\)".*/\\1/p\')',
             "",
-            f'until answer=$(curl -s "{base}/status/$job" -H "Authorization: Bearer $PHAYA_API_KEY") &&',
-            f'  echo "$answer" | grep -Eq \'"state":"({ended})"|"success":false\'; do sleep 2; done',
+            f'until answer=$(curl -s "{base}/status/$job?wait=30" -H "Authorization: Bearer $PHAYA_API_KEY") &&',
+            f'  echo "$answer" | grep -Eq \'"state":"({ended})"|"success":false\'; do sleep 1; done',
             'echo "$answer"',
         ]
     )
@@ -119,7 +120,6 @@ def python_example(service: type[Generation]) -> str:
     return "\n".join(
         [
             "import os",
-            "import time",
             "",
             "import httpx",
             "",
@@ -132,8 +132,8 @@ def python_example(service: type[Generation]) -> str:
             'job = created.raise_for_status().json()["job_id"]',
             'while (status := api.get(f"'
             + service.home()
-            + '/status/{job}").json())["state"] in ("queued", "processing"):',
-            "    time.sleep(2)",
+            + '/status/{job}?wait=30").json())["state"] in ("queued", "processing"):',
+            "    pass",
             f'print(status["{next(iter(service.answer.fields))}"] or status["error"])',
         ]
     )

@@ -33,8 +33,9 @@ def skill_page() -> str:
                 [
                     "1. `POST` the service's create path. The answer has `job_id`, `credits_used`, `credits_balance` "
                     "and `warnings`: read them, an ignored field is named there.",
-                    "2. `GET` its status path every 2 to 5 seconds until `state` is `completed`, `failed` or "
-                    "`cancelled`. A poll that fails is tried again; the job goes on.",
+                    "2. `GET` its status path with `?wait=30`: it answers as soon as the job has ended. Ask again "
+                    "until `state` is `completed`, `failed` or `cancelled`. A request that fails is tried again; the "
+                    "job goes on.",
                     "3. When it is completed, read the result field. The link needs no key; download what must last. "
                     "When it has failed, `error` says why, and the credits are back already.",
                 ]
@@ -48,6 +49,8 @@ def skill_page() -> str:
                     "allowed; `429` and `503` say in `Retry-After` when to come back.",
                     "- Send a fresh `Idempotency-Key` header with each create. If its answer is lost, send the same "
                     "body with the same key again: it is answered as the first time and not charged twice.",
+                    "- Do not give up a job by not asking any more: send `Cancel-After: 300` with the create, and what "
+                    "has not ended after 300 seconds is cancelled and refunded.",
                     "- Inputs are `http(s)` links that the public can fetch, data URLs, or earlier results.",
                     '- Answers with `"sandbox": true` are practice material.',
                 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -77,8 +78,16 @@ async def polling(request: Request) -> Caller:
     return await _enter(request, POLLS)
 
 
+async def listening(request: Request) -> AsyncGenerator[Caller]:
+    """The caller of an event stream: it counts as a poll, and holds a place until the stream ends."""
+    caller = await _enter(request, POLLS)
+    with system(request).lookout.place(caller.key.id):
+        yield caller
+
+
 Requesting = Annotated[Caller, Depends(requesting)]
 Polling = Annotated[Caller, Depends(polling)]
+Listening = Annotated[Caller, Depends(listening)]
 Phaya = Annotated[System, Depends(system)]
 
 

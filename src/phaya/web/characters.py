@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 
 from phaya import jobs
 from phaya.catalog.actors import SoraCharacter
-from phaya.jobs import State
+from phaya.jobs import Search, State
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Requesting
 from phaya.web.openapi import plain_docs
@@ -31,7 +31,7 @@ def routes() -> APIRouter:
     ) -> Json:
         """The account's finished characters, newest first."""
         done = (State.COMPLETED,)
-        found = await phaya.database.read(jobs.history, caller.account_id, (SoraCharacter.path,), limit, done)
+        found = await phaya.database.read(jobs.history, caller.account_id, Search.of([SoraCharacter.path], done), limit)
         listed = [
             {
                 **SoraCharacter.answer.spell(phaya.results.told(job)),

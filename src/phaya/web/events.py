@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -22,22 +23,29 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends events until they end or nobody listens any more."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        pumping = asyncio.ensure_future(self._pump(send))
-        leaving = asyncio.ensure_future(_left(receive))
         try:
-            await asyncio.wait((pumping, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await while_heard(receive, self._pump(send))
         finally:
-            for task in (pumping, leaving):
-                task.cancel()
-            await asyncio.wait((pumping, leaving))
             await self._events.aclose()
-        if not pumping.cancelled():
-            pumping.result()
 
     async def _pump(self, send: Send) -> None:
         async for event in self._events:
             await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def while_heard(receive: Receive, work: Coroutine[Any, Any, object]) -> None:
+    """Does work for a client who waits for it; a client who hangs up ends it."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.wait((working, leaving))
+    if not working.cancelled():
+        working.result()
 
 
 async def _left(receive: Receive) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -13,17 +14,29 @@ from starlette.responses import Response
 from phaya import jobs, telling, webhooks
 from phaya.catalog.acceptance import Accepted, accept
 from phaya.catalog.service import Generation
+from phaya.clock import SECOND
 from phaya.credits import NOTHING, Credits
 from phaya.errors import Fault, Invalid, NotFound, TooLarge
 from phaya.idempotency import Answer, Stamp
-from phaya.jobs import Job, State
+from phaya.jobs import Job, Search, State
 from phaya.system import System
 from phaya.tariff import Tariff, write_rates
 from phaya.telling import MESSAGES
 from phaya.web.answers import Json
-from phaya.web.caller import Caller, Phaya, Polling, Requesting, system
-from phaya.web.openapi import create_docs, first_word, paid_docs, plain_docs, status_docs
+from phaya.web.caller import Caller, Listening, Phaya, Polling, Requesting, system
+from phaya.web.openapi import KNOWN, SEEN, create_docs, event_docs, first_word, paid_docs, plain_docs, status_docs
+from phaya.web.preferences import preferences
 from phaya.web.repeats import Sent, given, json_answer, look
+from phaya.web.waits import (
+    CancelAfter,
+    IfNoneMatch,
+    LastEventId,
+    Patience,
+    Prefer,
+    Wait,
+    event_answer,
+    status_answer,
+)
 
 LARGEST_BODY = 32_000_000
 """Bytes of a JSON body at the most; inputs may be data URLs."""
@@ -44,8 +57,7 @@ async def read_json(request: Request, largest: int = LARGEST_BODY) -> Any:
 
 def strictly(request: Request, phaya: System) -> bool:
     """Whether slips are refused: by setting, or by `Prefer: handling=strict` (RFC 7240)."""
-    preferences = request.headers.get("prefer", "").replace(" ", "").lower()
-    return phaya.settings.strict or "handling=strict" in preferences
+    return phaya.settings.strict or preferences(request).get("handling", "").lower() == "strict"
 
 
 def routes(tariff: Tariff) -> APIRouter:
@@ -61,18 +73,31 @@ def routes(tariff: Tariff) -> APIRouter:
 
 
 def _add_service(router: APIRouter, service: type[Generation], tariff: Tariff) -> None:
-    async def create(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:
+    async def create(
+        request: Request,
+        phaya: Phaya,
+        caller: Requesting,
+        sent: Sent,
+        wait: Wait = None,
+        prefer: Prefer = None,
+        cancel_after: CancelAfter = None,
+    ) -> Response:
         caller.need(service.path, "generate")
-        body = await read_json(request)
-        stamp = sent.stamp(caller, body)
-        order = await draft(phaya, caller, service, body, strict=strictly(request, phaya), stamp=stamp)
-        if not isinstance(order, Order):
-            return Json(order)
+        patience = Patience.of(request, wait)
+        with patience.place(phaya, caller):  # refused before the charge, not after it
+            body, strict = await read_json(request), strictly(request, phaya)
+            stamp = sent.stamp(caller, body)
+            order = await draft(phaya, caller, service, body, strict=strict, stamp=stamp, cancel_after=cancel_after)
+            if not isinstance(order, Order):
+                return Json(order, headers=patience.headers)
 
-        def tell(left: Credits) -> Answer:
-            return json_answer(_created(phaya, service, order, left))
+            def tell(left: Credits) -> Answer:
+                return json_answer(_created(phaya, service, order, left))
 
-        return given(tell(await phaya.workflow.open(order.job, stamp=stamp, tell=tell)))
+            left = await phaya.workflow.open(order.job, stamp=stamp, tell=tell)
+            if patience.seconds and (told := await _settled(request, phaya, caller, order, patience)):
+                return Json(told, headers=patience.headers)
+        return given(tell(left), dict(patience.headers))
 
     async def estimate(request: Request, phaya: Phaya, caller: Requesting) -> Json:
         phaya.tariff.serve(service.path)
@@ -110,16 +135,26 @@ def _add_home(router: APIRouter, home: str, services: list[type[Generation]], ta
         """In whose words a job is told here: its own at its home, elsewhere those of the place."""
         return tariff.services[job.service] if job.service in paths else services[0]
 
-    async def status(job_id: str, phaya: Phaya, caller: Polling) -> Json:
-        job = await own_job(phaya, caller, job_id)
-        return Json(tell(phaya, job, spoken(job)))
+    async def status(
+        job_id: str,
+        request: Request,
+        phaya: Phaya,
+        caller: Polling,
+        wait: Wait = None,
+        prefer: Prefer = None,
+        if_none_match: IfNoneMatch = None,
+    ) -> Response:
+        find = partial(own_job, phaya, caller, job_id)
+        return await status_answer(request, phaya, caller, wait, find, lambda job: tell(phaya, job, spoken(job)))
+
+    async def events(
+        job_id: str, request: Request, phaya: Phaya, caller: Listening, last_event_id: LastEventId = None
+    ) -> Response:
+        find = partial(own_job, phaya, caller, job_id)
+        return await event_answer(request, phaya, find, lambda job: tell(phaya, job, spoken(job)))
 
     async def cancel(job_id: str, phaya: Phaya, caller: Requesting) -> Json:
-        job = await own_job(phaya, caller, job_id)
-        caller.need(job.service, "generate")
-        done = await phaya.workflow.cancel(job_id, caller.account_id)
-        message = "The job was cancelled and its credits returned." if done else "The job has already ended."
-        return Json({"success": done, "message": message})
+        return await call_off(phaya, caller, await own_job(phaya, caller, job_id))
 
     async def history(
         phaya: Phaya,
@@ -128,15 +163,20 @@ def _add_home(router: APIRouter, home: str, services: list[type[Generation]], ta
         status_filter: str | None = None,
     ) -> Json:
         states = _states(services[0], status_filter)
-        found = await phaya.database.read(jobs.history, caller.account_id, paths, limit, states)
+        found = await phaya.database.read(jobs.history, caller.account_id, Search.of(paths, states), limit)
         return Json({"success": True, "history": [tell(phaya, job, spoken(job)) for job in found]})
 
     name = services[0].name() if len(services) == 1 else home.replace("-", " ").capitalize()
     tags = [name]
     router.add_api_route(
         f"/{home}/status/{{job_id}}", status, methods=["GET"], name=f"Status of {name}",
-        operation_id=f"status_{_word(home)}", openapi_extra=status_docs(name, services), responses=plain_docs(),
-        tags=list(tags),
+        operation_id=f"status_{_word(home)}", openapi_extra=status_docs(name, services),
+        responses=plain_docs() | KNOWN, tags=list(tags),
+    )  # fmt: skip
+    router.add_api_route(
+        f"/{home}/status/{{job_id}}/events", events, methods=["GET"], name=f"Progress of {name}",
+        operation_id=f"events_{_word(home)}", response_class=Response, openapi_extra=event_docs(),
+        responses=plain_docs() | SEEN, tags=list(tags),
     )  # fmt: skip
     router.add_api_route(
         f"/{home}/cancel/{{job_id}}", cancel, methods=["POST"], name=f"Cancel {name}",
@@ -168,10 +208,12 @@ async def draft(
     *,
     strict: bool,
     stamp: Stamp | None,
+    cancel_after: int | None = None,
 ) -> Order | Mapping[str, object]:
     """Validates, checks inputs and prices; answers the price itself where `dry_run` is asked for.
 
-    Raises Taken where the request was accepted before, besides all that can be wrong with it.
+    After `cancel_after` seconds the job is to be cancelled, if it has not ended by then. Raises Taken where the
+    request was accepted before, besides all that can be wrong with it.
     """
     await look(phaya, stamp)
     phaya.tariff.serve(service.path)
@@ -196,7 +238,8 @@ async def draft(
         service.minutes,
     )
     kept_rates = None if service.cost is Generation.cost else write_rates(rates)
-    job = replace(job, ways=ways, rates=kept_rates, webhook_url=hook)
+    cancel_at = None if cancel_after is None else job.created_at + cancel_after * SECOND
+    job = replace(job, ways=ways, rates=kept_rates, webhook_url=hook, cancel_at=cancel_at)
     return Order(job, [*accepted.warnings, *phaya.workflow.roster.kie_routes.notes(call)])
 
 
@@ -230,6 +273,19 @@ def _webhook_url(phaya: System, body: Mapping[str, object]) -> str | None:
     return webhooks.checked_url(webhooks.guard(phaya.settings.allowed_networks), given, "webhook_url")
 
 
+async def _settled(
+    request: Request, phaya: System, caller: Caller, order: Order, patience: Patience
+) -> Mapping[str, object] | None:
+    """What a create that waited answers where its job ended in time: its status, with what a create tells besides."""
+    await patience.end_of(order.job.id, request, phaya)
+    job = await own_job(phaya, caller, order.job.id)
+    if not job.state.ended:
+        return None
+    service = phaya.tariff.services[job.service]
+    left = await phaya.balance(caller.account_id)
+    return {**_created(phaya, service, order, left), **tell(phaya, job, service), "credits_balance": left}
+
+
 async def quote(phaya: System, caller: Caller, accepted: Accepted[Generation]) -> Mapping[str, object]:
     """The price of a request; nothing is charged and nothing started."""
     service, request = type(accepted.request), accepted.request
@@ -257,6 +313,14 @@ async def own_job(phaya: System, caller: Caller, job_id: str) -> Job:
     if job is None or job.service not in phaya.tariff.services:
         raise NotFound(f"There is no job {job_id[:64]}.")
     return job
+
+
+async def call_off(phaya: System, caller: Caller, job: Job) -> Json:
+    """Cancels the caller's job, if it has not ended. Raises Forbidden."""
+    caller.need(job.service, "generate")
+    done = await phaya.workflow.cancel(job.id, caller.account_id)
+    message = "The job was cancelled and its credits returned." if done else "The job has already ended."
+    return Json({"success": done, "message": message})
 
 
 def tell(phaya: System, job: Job, route: type[Generation]) -> Mapping[str, object]:

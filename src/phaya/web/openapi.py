@@ -41,6 +41,10 @@ REFUSALS = {
 }
 
 
+KNOWN: dict[int | str, dict[str, Any]] = {304: {"description": "Nothing new since the answer of this ETag."}}
+SEEN: dict[int | str, dict[str, Any]] = {204: {"description": "The job has ended, and its end was seen already."}}
+
+
 def plain_docs() -> dict[int | str, dict[str, Any]]:
     """The refusals that any route may answer with."""
     return {
@@ -109,7 +113,7 @@ def create_docs(service: type[Generation], rates: Rates | None = None, *, estima
             "description": "Is told of the job's end by a signed request, besides the account's webhooks; an http or "
             f"https address of at most {LONGEST} characters.",
         }
-    done = _quote() if estimate else {"anyOf": [_created(service), _quote()]}
+    done = _quote() if estimate else {"anyOf": [_created(service), _quote(), _settled(service)]}
     prices = ", ".join(f"{name} {amount}" for name, amount in (rates or service.rates).items())
     return {
         "summary": ("Price of " if estimate else "") + service.name(),
@@ -123,36 +127,78 @@ def create_docs(service: type[Generation], rates: Rates | None = None, *, estima
 
 
 def status_docs(name: str, services: Sequence[type[Generation]]) -> Schema:
-    """The status route of a home and its services: failed jobs are 200 too."""
+    """The status route of a home and its services, or with none of any job: failed jobs are 200 too."""
+    return {
+        "summary": f"Status of {name}",
+        "description": "Answers at once, or with `wait` at the job's end.",
+        "responses": {"200": _answer("Where the job stands.", _status(services))},
+    }
+
+
+def event_docs() -> Schema:
+    """The event stream of a job."""
+    event: Schema = {
+        "type": "object",
+        "required": ["event", "id", "data"],
+        "properties": {
+            "event": {"const": "status"},
+            "id": TEXT,
+            "data": TEXT | {"contentMediaType": "application/json", "description": "A status answer."},
+        },
+    }
+    return {
+        "description": "Server-sent events named `status`, each with a status answer as data: the first at once, the "
+        "others at each change of it. With the job's end the stream ends.",
+        "responses": {"200": {"description": "The events.", "content": {"text/event-stream": {"itemSchema": event}}}},
+    }
+
+
+def jobs_docs() -> Schema:
+    """The list of jobs of all services."""
+    page = {"success": {"type": "boolean"}, "jobs": {"type": "array", "items": _status(())}, "next_cursor": MAYBE_TEXT}
+    return {
+        "summary": "Your jobs",
+        "responses": {"200": _answer("A page of jobs; `next_cursor` is null on the last one.", object_of(page))},
+    }
+
+
+def _status(services: Sequence[type[Generation]]) -> Schema:
     fields: Schema = {
         field: {"type": ["string", "array", "null"]} for service in services for field in service.answer.fields
     }
+    # Where services share a home, a job has the fields of its own.
+    own = [field for field in fields if not all(field in service.answer.fields for service in services)]
     words = dict.fromkeys(word for service in services for word in service.words.value)
-    properties: Schema = {
-        "success": {"type": "boolean"},
-        "job_id": TEXT,
-        "id": TEXT,
-        "task_id": MAYBE_TEXT,
-        "service": TEXT,
-        "status": {"type": "string", "enum": list(words)},
-        "state": STATE,
-        "progress": {"type": "number", "minimum": 0, "maximum": 1},
-        "message": MAYBE_TEXT,
-        **fields,
-        "result_url": MAYBE_TEXT,
-        "error": MAYBE_TEXT,
-        "error_code": MAYBE_TEXT,
-        "credits_used": AMOUNT,
-        "credits_refunded": AMOUNT,
-        "created_at": TEXT,
-        "completed_at": MAYBE_TEXT,
-        "processing_time_ms": {"type": "integer"},
-        "sandbox": {"type": "boolean"},
-    }
-    return {
-        "summary": f"Status of {name}",
-        "responses": {"200": _answer("Where the job stands.", object_of(properties))},
-    }
+    schema = object_of(
+        {
+            "success": {"type": "boolean"},
+            "job_id": TEXT,
+            "id": TEXT,
+            "task_id": MAYBE_TEXT,
+            "service": TEXT,
+            "status": {"type": "string", "enum": list(words)} if words else TEXT,
+            "state": STATE,
+            "progress": {"type": "number", "minimum": 0, "maximum": 1},
+            "message": MAYBE_TEXT,
+            **fields,
+            "result_url": MAYBE_TEXT,
+            "error": MAYBE_TEXT,
+            "error_code": MAYBE_TEXT,
+            "credits_used": AMOUNT,
+            "credits_refunded": AMOUNT,
+            "created_at": TEXT,
+            "completed_at": MAYBE_TEXT,
+            "processing_time_ms": {"type": "integer"},
+            "poll_after": {
+                "type": ["number", "null"],
+                "description": "Seconds after which it is of use to ask again; null at the end.",
+            },
+            "sandbox": {"type": "boolean"},
+        }
+    )
+    schema["required"] = [name for name in schema["required"] if name not in own]
+    schema["properties"]["cancel_at"] = TEXT | {"description": "When it is cancelled, where Cancel-After was sent."}
+    return schema
 
 
 def statement_docs() -> Schema:
@@ -267,6 +313,17 @@ def _created(service: type[Generation]) -> Schema:
             "warnings": {"type": "array", "items": TEXT},
         }
     )
+
+
+def _settled(service: type[Generation]) -> Schema:
+    """A create answer that waited for the job's end."""
+    status, created = _status((service,)), _created(service)
+    extra = ("credits_balance", "status_url", "warnings")
+    return {
+        **status,
+        "properties": status["properties"] | {name: created["properties"][name] for name in extra},
+        "required": [*status["required"], *extra],
+    }
 
 
 def _quote() -> Schema:

@@ -13,6 +13,8 @@ _OPENAI = re.compile(
     r"/v1(/.*)?|(/api/v1)?/(chat/completions|embeddings|(models|responses|images|audio|videos)(/.*)?)/?"
 )
 _VERBS = {"create": "generate", "generate": "create"}
+REPLACED = b"%EF%BF%BD"
+"""What stands for a NUL in an address: no id or word has one, and PostgreSQL takes none in a text."""
 _SPEECH = re.compile(r"/api/v1/tts/(.*)")
 
 
@@ -49,9 +51,12 @@ class Signpost:
             meant = self._meant(scope["path"])
             if meant != scope["path"]:
                 scope = {**scope, "path": meant, "raw_path": meant.encode()}
+            if b"%00" in scope["query_string"]:
+                scope = {**scope, "query_string": scope["query_string"].replace(b"%00", REPLACED)}
         await self.app(scope, receive, send)
 
     def _meant(self, path: str) -> str:
+        path = path.replace("\0", "\ufffd")
         if not (path.startswith("/api/v1/") or is_openai(path)):
             return path
         path = path.rstrip("/") or "/"

@@ -16,7 +16,7 @@ from phaya import jobs
 from phaya.catalog import SERVICES
 from phaya.catalog.service import Generation
 from phaya.errors import Conflict, Fault, Invalid, NotFound, TooLarge
-from phaya.jobs import Job, State
+from phaya.jobs import Job, Search, State
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Polling, Requesting
@@ -64,7 +64,7 @@ def routes() -> APIRouter:
     ) -> Json:
         """A page of films; `after` is the last id of the page before."""
         paths = tuple(path for path, service in phaya.tariff.services.items() if service.answer.media == "video")
-        history = await phaya.database.read(jobs.history, caller.account_id, paths, REACH, ())
+        history = await phaya.database.read(jobs.history, caller.account_id, Search.of(paths), REACH)
         found = [job for job in history if not _gone(job)]
         if order == "asc":
             found.reverse()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +18,6 @@ from phaya.system import System
 from phaya.web.caller import Caller
 from phaya.web.generations import Order, draft, own_job
 from phaya.web.repeats import REPLAYED, json_answer
-
-LOOK = 0.2
-"""Seconds between two looks at the row."""
 
 
 class StillWorking(PhayaError):
@@ -105,21 +101,17 @@ async def bought(
 
 async def finished(phaya: System, caller: Caller, job_id: str) -> Job:
     """The job once it is completed. Raises StillWorking, which names the job, or JobFailed."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + phaya.settings.openai_wait
-    while True:
-        job = await own_job(phaya, caller, job_id)
-        if job.state is State.COMPLETED:
-            return job
-        if job.state.ended:
-            kind = Refused if job.error_code == "content_rejected" else JobFailed
-            raise kind(f"{job.error or 'The job was cancelled.'} Its credits were returned (job {job.id}).")
-        if loop.time() >= end:
-            where = f"{phaya.public_url}/api/v1/{phaya.tariff.services[job.service].home()}/status/{job.id}"
-            raise StillWorking(
-                f"Job {job.id} is still being worked on; it was charged and goes on. Its result will be at {where}."
-            )
-        await asyncio.sleep(LOOK)
+    await phaya.lookout.until(job_id, lambda sight: sight.state.ended, phaya.settings.openai_wait)
+    job = await own_job(phaya, caller, job_id)
+    if not job.state.ended:
+        where = f"{phaya.public_url}/api/v1/{phaya.tariff.services[job.service].home()}/status/{job.id}"
+        raise StillWorking(
+            f"Job {job.id} is still being worked on; it was charged and goes on. Its result will be at {where}."
+        )
+    if job.state is not State.COMPLETED:
+        kind = Refused if job.error_code == "content_rejected" else JobFailed
+        raise kind(f"{job.error or 'The job was cancelled.'} Its credits were returned (job {job.id}).")
+    return job
 
 
 def files(job: Job) -> list[dict[str, Any]]:
