@@ -3,11 +3,15 @@ explained by the databases."""
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +21,25 @@ from sqlalchemy import Connection, event
 from conftest import BOTH, Clock
 from crowd import fill
 from phaya import jobs, keys, ledger
+from phaya.calls import Look, RemoteCall
 from phaya.clock import DAY, MINUTE, SECOND
 from phaya.credits import credits
-from phaya.database import Database
+from phaya.database import Database, Embedded
 from phaya.jobs import State
+from phaya.limits import Limits, Windows
+from phaya.moves import Moves
 from phaya.postgresql import PostgreSQL
+from phaya.providers import Budget
+from phaya.providers.ffmpeg import Ffmpeg
+from phaya.providers.roster import Roster
 from phaya.providers.sandbox.endings import ending_of
 from phaya.providers.sandbox.records import Records
 from phaya.providers.sandbox.tasks import KEPT, Tasks
 from phaya.turns import LONGEST, Turns
 from phaya.workflow import end_job
+from test_moves import Bench, Scripted, bench
+
+__all__ = ["bench"]
 
 pytestmark = pytest.mark.anyio
 
@@ -193,3 +206,53 @@ def _plans(connection: sqlite3.Connection, statements: list[str]) -> list[str]:
     told = [one for one in statements if one.startswith(("SELECT", "UPDATE", "DELETE"))]
     explained = [(one, connection.execute(f"EXPLAIN QUERY PLAN {one}").fetchall()) for one in told]
     return ["\n".join([one, *(row["detail"] for row in rows)]) for one, rows in explained]
+
+
+@dataclass
+class Noting(Scripted):
+    """Notes at which second each ticket is looked at."""
+
+    clock: Clock = field(default_factory=Clock)
+    seen: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+
+    async def submit(self, call: RemoteCall, key: str, callback_url: str | None) -> str:
+        await super().submit(call, key, callback_url)
+        return f"ticket {self.submitted}"
+
+    async def look(self, call: RemoteCall, key: str, ticket: str) -> Look:
+        self.seen.setdefault(ticket, []).append(self.clock.now() // SECOND)
+        return await super().look(call, key, ticket)
+
+
+async def test_two_thousand_open_jobs_are_each_seen_within_their_interval(bench: Bench) -> None:
+    """Looks at old tasks are half a minute apart; the provider's limit is kept all the while."""
+    if not isinstance(bench.database, Embedded):
+        pytest.skip("what is claimed when is the same on PostgreSQL, which only takes longer for it")
+    count, interval, allowed, seconds = 2_000, 30, 200, 75
+    provider = Noting(creations=Budget(count, 1), looks=Budget(allowed, 1), clock=bench.clock)
+    bench.workflow.roster = Roster(provider, Ffmpeg())
+    moves = Moves(bench.workflow, bench.moves.results, Limits(Windows(bench.clock)))
+    await bench.database.write(ledger.grant, bench.account, credits(str(8 * count)), "", bench.clock.now())
+    await asyncio.gather(*(bench.open() for _ in range(count)))
+
+    async def move_all() -> None:
+        while taken := await bench.database.write(jobs.claim, "remote", 200, bench.clock.now(), LEASE):
+            await asyncio.gather(*(moves.advance(job) for job in taken))
+
+    await move_all()
+    bench.clock.pass_seconds(10 * 60)
+    for _ in range(interval):  # all are overdue at once: they are given turns
+        await move_all()
+        bench.clock.pass_seconds(1)
+    began = bench.clock.now() // SECOND
+    for _ in range(seconds):
+        await move_all()
+        bench.clock.pass_seconds(1)
+
+    looks = list(provider.seen.values())
+    gaps = [later - earlier for times in looks for earlier, later in pairwise(times)]
+    each_second = Counter(second for times in looks for second in times)
+    assert (provider.submitted, len(looks)) == (count, count)
+    assert max(gaps) <= interval + 2
+    assert min(times[-1] for times in looks) >= began + seconds - interval - 2, "nobody is forgotten at the end"
+    assert max(each_second.values()) <= allowed

@@ -153,3 +153,11 @@ def test_the_quick_start_is_code() -> None:
 def test_the_documents_that_ship_hold_no_machine_paths() -> None:
     for document in DOCUMENTS:
         assert not re.search(r"(?<!\w)/(?:home|work|root|Users|tmp)/", document.read_text(encoding="utf-8")), document
+
+
+def test_every_proof_of_a_fault_that_we_do_not_have_exists() -> None:
+    named = re.findall(r"`(test_[a-z0-9_]+\.py)::(test_[a-z0-9_]+)`", (ROOT / "docs/faults.md").read_text())
+    missing = [f"{file}::{test}" for file, test in named if f"def {test}(" not in (ROOT / "tests" / file).read_text()]
+
+    assert len(named) > 25
+    assert missing == []

@@ -296,7 +296,7 @@ async def test_a_cancel_ends_the_download_and_leaves_nothing(phaya: Phaya, site:
     await phaya.post(f"{PATH}/cancel/{job}", {}, key=key)
     status = await phaya.finish(PATH, job, key)
     async with asyncio.timeout(30):
-        while list(work.iterdir()):
+        while [file for file in work.rglob("*") if file.is_file()]:
             await asyncio.sleep(0.05)
 
     assert status["state"] == "cancelled"

@@ -58,9 +58,8 @@ async def loaded(run: Cluster, seconds: float) -> AsyncGenerator[None]:
 
 async def test_the_jobs_of_a_node_that_dies_are_finished_by_the_others(tmp_path: Path, postgresql: Postgres) -> None:
     async with cluster(tmp_path, postgresql.new_database(), extra={"PHAYA_DEADLINE_SCALE": "1"}) as run:
-        dying = await run.serve()
-        for _ in range(2):
-            await run.serve(PHAYA_PUBLIC_URL=run.nodes[0].url)
+        await run.serve()
+        dying, _ = [await run.serve(PHAYA_PUBLIC_URL=run.nodes[0].url) for _ in range(2)]
         held = [await run.create("[slow 2]", dying) for _ in range(12)]
 
         await run.kill(dying)
