@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup serve demo test check format docs clean
+.PHONY: help setup serve demo test check format docs site clean
 
 help:
 	@echo "make demo    start a server, do Phaya's main job, leave the results in demo/"
@@ -13,6 +13,7 @@ help:
 	@echo "make setup   make .venv with .venv/bin/phaya"
 	@echo "make format  format the code and fix what can be fixed"
 	@echo "make docs    print the reference pages from the code"
+	@echo "make site    build the documentation as a website into site/"
 
 setup: $(VENV)/.ready
 
@@ -46,5 +47,13 @@ format: setup
 docs: setup
 	$(BIN)/python -m phaya.reference
 
+$(VENV)/.site: $(VENV)/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group docs
+	@touch $@
+
+# A link that leads nowhere stops the build.
+site: $(VENV)/.site
+	$(BIN)/python scripts/site.py
+
 clean:
-	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site .cache .pytest_cache .ruff_cache .hypothesis
