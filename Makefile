@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo    start a server, do Phaya's main job, leave the results in demo/"
 	@echo "make test    run every test"
-	@echo "make check   lint, types, layers, docs in step"
+	@echo "make check   lint, types, layers, docs in step and without broken links"
 	@echo "make serve   run Phaya on http://127.0.0.1:8000"
 	@echo "make setup   make .venv with .venv/bin/phaya"
 	@echo "make format  format the code and fix what can be fixed"
@@ -32,12 +32,13 @@ test: setup
 	$(BIN)/pytest
 	@echo "All tests passed."
 
-check: setup
+check: setup $(VENV)/.site
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m phaya.reference --check
+	$(BIN)/python scripts/site.py
 	@echo "All checks passed."
 
 format: setup
