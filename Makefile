@@ -3,17 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup serve demo test check format docs bench-jobs clean
+.PHONY: help setup serve demo test check format docs site bench-jobs clean
 
 help:
 	@echo "make demo    start a server, do Phaya's main job, leave the results in demo/"
 	@echo "make test    run every test"
-	@echo "make check   lint, types, layers, docs in step"
+	@echo "make check   lint, types, layers, docs in step and without broken links"
 	@echo "make serve   run Phaya on http://127.0.0.1:8000"
 	@echo "make setup   make .venv with .venv/bin/phaya"
 	@echo "make format  format the code and fix what can be fixed"
 	@echo "make bench-jobs  measure a node with 100,000 jobs in flight (Linux, ten minutes)"
 	@echo "make docs    print the reference pages from the code"
+	@echo "make site    build the documentation as a website into site/"
 
 setup: $(VENV)/.ready
 
@@ -29,15 +30,16 @@ demo: setup
 	$(BIN)/phaya demo
 
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 	@echo "All tests passed."
 
-check: setup
+check: setup $(VENV)/.site
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m phaya.reference --check
+	$(BIN)/python scripts/site.py
 	@echo "All checks passed."
 
 format: setup
@@ -50,5 +52,13 @@ docs: setup
 bench-jobs: setup
 	$(BIN)/python bench/jobs.py
 
+$(VENV)/.site: $(VENV)/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group docs
+	@touch $@
+
+# A link that leads nowhere stops the build.
+site: $(VENV)/.site
+	$(BIN)/python scripts/site.py
+
 clean:
-	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo site .cache .pytest_cache .ruff_cache .hypothesis

@@ -7,8 +7,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# A block that is run has a name after its language: ```sh image
-_BLOCK = re.compile(r"^```(?:sh|python) ([a-z]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A block that is run has a name: in the README after its language, ```sh image; in docs/ in a comment above it, because
+# the website's builder takes no more than the language for a block.
+_BLOCK = re.compile(
+    r"^(?:<!-- ([a-z]+) -->\n```(?:sh|python|js)|```(?:sh|python) ([a-z]+))\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 def quick_start() -> dict[str, str]:
@@ -22,7 +25,8 @@ def quick_start() -> dict[str, str]:
 def named_blocks(document: str) -> dict[str, str]:
     """A document's blocks by name, in order. Raises ValueError where two have one name."""
     blocks: dict[str, str] = {}
-    for name, code in _BLOCK.findall((ROOT / document).read_text(encoding="utf-8")):
+    for above, beside, code in _BLOCK.findall((ROOT / document).read_text(encoding="utf-8")):
+        name = above or beside
         if name in blocks:
             raise ValueError(f"{document} has two blocks named {name}")
         blocks[name] = code

@@ -87,7 +87,7 @@ async def test_the_end_of_a_job_is_told_to_its_webhook_url_and_to_the_account(ph
 
 async def test_the_receiver_in_the_documents_takes_what_is_signed_and_nothing_else(phaya: Phaya) -> None:
     text = (Path(__file__).resolve().parents[1] / "docs/webhooks.md").read_text(encoding="utf-8")
-    [code] = re.findall(r"^```python receive\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    [code] = re.findall(r"^<!-- receive -->\n```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     key, port = await phaya.new_key(), servers.free_port()
     made = await endpoint(phaya, key, f"http://127.0.0.1:{port}/")
     process = await asyncio.create_subprocess_exec(
