@@ -1,4 +1,4 @@
-"""Money as a state machine: whatever happens in whatever order, granted = balance + held + spent."""
+"""Money as a state machine: whatever happens in whatever order, granted + adjusted = balance + held + spent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, func, select
 from phaya import jobs, keys, ledger
 from phaya.calls import KieTask, pack
 from phaya.credits import NOTHING, Credits
-from phaya.errors import NotEnoughCredits
+from phaya.errors import Conflict, Invalid, NotEnoughCredits
 from phaya.jobs import Job, Lost, State, Step
 from phaya.schema import entries, metadata
 from phaya.workflow import cancel_job, end_job, open_job
@@ -22,7 +22,7 @@ AMOUNTS = st.integers(0, 20_000_000_000).map(Credits)
 
 
 class Money(RuleBasedStateMachine):
-    """Grants, charges, ends and cancels; also twice, late and with rows that have moved on."""
+    """Grants, charges, ends, cancels and corrections by hand; also twice, late and with rows that have moved on."""
 
     taken = Bundle("taken")
 
@@ -34,7 +34,9 @@ class Money(RuleBasedStateMachine):
         self.connection.commit()
         self.now = 1_800_000_000_000
         self.granted = 0
+        self.adjusted = 0
         self.number = 0
+        self.refunded: set[str] = set()
         self.accounts: list[tuple[str, str]] = []
         for email, cap in (("a@x", None), ("b@x", Credits(15_000_000_000))):
             account = self.work(keys.open_account, email, self.now)
@@ -53,6 +55,36 @@ class Money(RuleBasedStateMachine):
     def grant(self, who: int, amount: Credits) -> None:
         self.work(ledger.grant, self.accounts[who][0], amount, "", self.now)
         self.granted += amount.units
+
+    @rule(who=st.integers(0, 1), amount=st.integers(-20_000_000_000, 20_000_000_000).map(Credits))
+    def adjust(self, who: int, amount: Credits) -> None:
+        """Only below zero is too far, and nothing is no correction."""
+        account = self.accounts[who][0]
+        before = self.work(ledger.balance, account)
+        try:
+            after = self.work(ledger.adjust, account, amount, "a reason", self.now, "Ann")
+        except (Invalid, NotEnoughCredits):
+            assert not amount or before + amount < NOTHING
+            return
+        assert after == before + amount
+        self.adjusted += amount.units
+
+    @rule(job=taken, share=st.integers(0, 110))
+    def refund(self, job: Job | None, share: int) -> None:
+        """Part of an ended job's price, all of it, or too much; the second time never."""
+        if job is None:
+            return
+        row: Job = self.work(jobs.find, job.id)
+        amount, kept = Credits(job.price.units * share // 100), row.price - row.returned
+        try:
+            done = self.work(ledger.refund, job.id, amount, "a reason", self.now, "Ann")
+        except (Invalid, Conflict):
+            assert not row.state.ended or not NOTHING < amount <= kept or job.id in self.refunded
+            return
+        assert row.state is State.COMPLETED
+        assert (done.amount, done.kept) == (amount, kept - amount)
+        assert job.id not in self.refunded
+        self.refunded.add(job.id)
 
     @rule(target=taken, who=st.integers(0, 1), price=AMOUNTS)
     def open(self, who: int, price: Credits) -> Job | None:
@@ -117,7 +149,7 @@ class Money(RuleBasedStateMachine):
                 spent += (job.price - job.returned).units
             else:
                 held += job.price.units
-        assert self.granted == balances + held + spent
+        assert self.granted + self.adjusted == balances + held + spent
         with self.connection.begin():
             total = self.connection.execute(select(func.coalesce(func.sum(entries.c.amount), 0))).scalar_one()
         assert total == balances

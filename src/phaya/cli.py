@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
-import orjson
-import structlog
 import typer
 import uvicorn
-from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
-from phaya import __version__, operator
-from phaya.errors import DatabaseDown, PhayaError
+from phaya import __version__, books
+from phaya.errors import DatabaseDown
 from phaya.generate import commands as generate_commands
 from phaya.providers.roster import LANES
 from phaya.serving import listen
-from phaya.settings import Settings
 from phaya.tariff_file import BadTariff, tariff_of
+from phaya.terminal import Account, AsJson, configure_logs, console, order, print_json, problems, read_settings, stop
 
 app = typer.Typer(
     name="phaya",
@@ -33,66 +28,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 keys_app = typer.Typer(help="Make, list and revoke keys (operator).", no_args_is_help=True)
-credits_app = typer.Typer(help="Grant credits (operator).", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
-app.add_typer(credits_app, name="credits")
+books.install(app)
 app.add_typer(generate_commands(), name="generate")
 
-console = Console()
-problems = Console(stderr=True)
-
-Account = Annotated[str, typer.Option("--account", help="E-mail address of the account.")]
 Only = Annotated[
     list[str] | None,
     typer.Option(help="Work on jobs of this lane only (may be repeated): remote, render, speech, download or none."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
     """The entry of the `phaya` command."""
     app()
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:
-        # Not the error's own text, which repeats what was given: that may be a secret.
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        _stop(f"The environment has a mistake: {faults}")
-
-
-def _stop(message: str, code: int = 1) -> NoReturn:
-    problems.print(f"[red]{message}[/red]", highlight=False)
-    sys.exit(code)
-
-
-def _order(command: str, **values: Any) -> dict[str, Any]:
-    settings = _settings()
-    configure_logs("warning")
-    try:
-        return asyncio.run(operator.carry_out(settings, command, **values))
-    except (operator.Refused, PhayaError, BadTariff) as error:
-        _stop(str(error))
-
-
-def configure_logs(level: str) -> None:
-    """Structured logs on stderr: readable on a terminal, JSON elsewhere."""
-    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
-    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 @app.command()
@@ -103,7 +51,7 @@ def serve(
 ) -> None:
     """Run the API and the worker in one process."""
     lanes = _lanes(only)
-    settings = _settings()
+    settings = read_settings()
     configure_logs(settings.log_level)
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
@@ -122,7 +70,7 @@ def serve(
         asyncio.run(probe(settings, public_url))
         phaya = create_app(settings, public_url, only=lanes)
     except (InUse, DatabaseDown, Misfit, BadTariff, BadStorage) as error:
-        _stop(str(error))
+        stop(str(error))
     problems.print(
         f"Phaya {__version__} on {public_url}" + ("  (sandbox: no provider keys)" if settings.sandbox else "")
     )
@@ -145,23 +93,21 @@ def serve(
 def work(only: Only = None) -> None:
     """Run a worker alone, beside servers that share its PostgreSQL."""
     lanes = _lanes(only)
-    settings = _settings()
+    settings = read_settings()
     configure_logs(settings.log_level)
     if settings.database_url is None:
-        _stop("A worker needs PHAYA_DATABASE_URL: the embedded database belongs to one process, 'phaya serve'.")
+        stop("A worker needs PHAYA_DATABASE_URL: the embedded database belongs to one process, 'phaya serve'.")
     if settings.public_url is None:
-        _stop("A worker needs PHAYA_PUBLIC_URL, the address of the Phaya that it works for: links start with it.")
+        stop("A worker needs PHAYA_PUBLIC_URL, the address of the Phaya that it works for: links start with it.")
     if settings.sandbox and settings.sandbox_url is None:
-        _stop(
-            "A worker needs the providers' keys, or PHAYA_SANDBOX_URL, the address of a sandbox that all nodes share."
-        )
+        stop("A worker needs the providers' keys, or PHAYA_SANDBOX_URL, the address of a sandbox that all nodes share.")
     from phaya import node
     from phaya.outages import BadStorage
 
     try:
         asyncio.run(node.work(settings, tariff_of(settings), settings.public_url, lanes))
     except (DatabaseDown, node.Misfit, BadTariff, BadStorage) as error:
-        _stop(str(error))
+        stop(str(error))
 
 
 @app.command()
@@ -170,7 +116,7 @@ def sandbox(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Serve the sandbox alone: KIE.ai and OpenRouter as they speak, with media made here."""
-    settings = _settings()
+    settings = read_settings()
     configure_logs(settings.log_level)
     from phaya.clock import SystemClock
     from phaya.providers.sandbox.hosting import LOOPBACK, hosted_sandbox
@@ -200,9 +146,9 @@ def services(as_json: AsJson = False) -> None:
     from phaya.web.answers import dumps
 
     try:
-        found = listing("http://127.0.0.1:8000", tariff_of(_settings()))
+        found = listing("http://127.0.0.1:8000", tariff_of(read_settings()))
     except BadTariff as error:
-        _stop(str(error))
+        stop(str(error))
     if as_json:
         print(dumps(found).decode())
         return
@@ -213,22 +159,6 @@ def services(as_json: AsJson = False) -> None:
         shown = str(amounts[0]) if amounts[0] == amounts[-1] else f"{amounts[0]} to {amounts[-1]}"
         table.add_row(str(service["service"]), f"{service['name']}: {service['summary']}", shown)
     console.print(table)
-
-
-@app.command()
-def check(as_json: AsJson = False) -> None:
-    """Prove that entries, balances, caps and jobs agree; exits with 1 where they do not."""
-    found = _order("check")
-    if as_json:
-        print(orjson.dumps(found).decode())
-    else:
-        for fault in found["faults"]:
-            problems.print(f"[red]{fault}[/red]", highlight=False)
-        if not found["faults"]:
-            console.print("Clean: entries, balances, caps and jobs agree.")
-        for place, count in sorted(found["waiting"].items()):
-            console.print(f"  {count} jobs in {place}")
-    sys.exit(1 if found["faults"] else 0)
 
 
 @keys_app.command("create")
@@ -244,9 +174,9 @@ def keys_create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key; it is shown once. The account is made if it is new."""
-    made = _order("keys create", account=account, name=name, credits=credits, cap=cap, scopes=scope or [], rate=rate)
+    made = order("keys create", account=account, name=name, credits=credits, cap=cap, scopes=scope or [], rate=rate)
     if as_json:
-        print(orjson.dumps(made).decode())
+        print_json(made)
     else:
         print(made["key"])
         problems.print(f"{made['account']} has {made['credits_balance']} credits. This key is not shown again.")
@@ -255,9 +185,9 @@ def keys_create(
 @keys_app.command("list")
 def keys_list(account: Account, as_json: AsJson = False) -> None:
     """List an account's keys."""
-    found = _order("keys list", account=account)["keys"]
+    found = order("keys list", account=account)["keys"]
     if as_json:
-        print(orjson.dumps(found).decode())
+        print_json(found)
         return
     table = Table("id", "name", "key", "scopes", "cap", "spent", "")
     for key in found:
@@ -271,23 +201,8 @@ def keys_list(account: Account, as_json: AsJson = False) -> None:
 @keys_app.command("revoke")
 def keys_revoke(account: Account, key_id: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
     """End a key for good."""
-    if not _order("keys revoke", account=account, key_id=key_id)["revoked"]:
-        _stop("There is no such living key of this account.")
-
-
-@credits_app.command("grant")
-def credits_grant(
-    account: Account,
-    amount: Annotated[str, typer.Argument(help="Credits to add.")],
-    note: Annotated[str | None, typer.Option(help="Why, for the statement.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Add credits to an account."""
-    done = _order("credits grant", account=account, amount=amount, note=note)
-    if as_json:
-        print(orjson.dumps(done).decode())
-    else:
-        console.print(f"{done['account']} has {done['credits_balance']} credits.")
+    if not order("keys revoke", account=account, key_id=key_id)["revoked"]:
+        stop("There is no such living key of this account.")
 
 
 @app.command()
@@ -299,7 +214,7 @@ def version() -> None:
 def _lanes(only: list[str] | None) -> tuple[str, ...]:
     lanes = tuple(only or LANES)
     if strange := set(lanes) - {*LANES, "none"}:
-        _stop(f"--only must be one of {', '.join(LANES)} or none, not {', '.join(sorted(strange))}.", 2)
+        stop(f"--only must be one of {', '.join(LANES)} or none, not {', '.join(sorted(strange))}.", 2)
     return tuple(lane for lane in LANES if lane in lanes)
 
 
@@ -307,4 +222,4 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return listen(host, port)
     except OSError as error:
-        _stop(f"Cannot listen on {host}:{port}: {error.strerror}.", 2)
+        stop(f"Cannot listen on {host}:{port}: {error.strerror}.", 2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Protocol, overload
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -26,6 +27,17 @@ class SystemClock:
     def now(self) -> int:
         """Milliseconds since 1970."""
         return time.time_ns() // 1_000_000
+
+
+@overload
+def written(moment: int) -> str: ...
+@overload
+def written(moment: int | None) -> str | None: ...
+def written(moment: int | None) -> str | None:
+    """A stored time as people and clients read it: ISO 8601, UTC, milliseconds."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class SharedClock:

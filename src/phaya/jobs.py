@@ -13,6 +13,9 @@ from sqlalchemy import Connection, Row, case, func, insert, null, select, tuple_
 from phaya.credits import NOTHING, Credits
 from phaya.schema import jobs
 
+ERASED = "{}"
+"""What stands for the request and the call of a job whose contents were deleted after their time."""
+
 
 class State(StrEnum):
     """What the user is told, in every vocabulary's common words."""
@@ -193,9 +196,9 @@ def renew(connection: Connection, held: Sequence[tuple[str, int]], until: int) -
     ).rowcount
 
 
-def forget_results(connection: Connection, job_id: str) -> None:
-    """The job's files are gone."""
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(results=null()))
+def forget_results(connection: Connection, job_ids: Sequence[str]) -> None:
+    """The jobs' files are gone."""
+    connection.execute(update(jobs).where(jobs.c.id.in_(job_ids)).values(results=null()))
 
 
 def poke(connection: Connection, job_id: str, hint: str | None, now: int) -> bool:
@@ -242,9 +245,19 @@ def count_busy(connection: Connection) -> dict[str, dict[str, int]]:
     return found
 
 
-def expired(connection: Connection, before: int, limit: int, without: tuple[str, ...] = ()) -> list[Job]:
-    """Ended jobs whose results are older than the retention, without those of some services."""
-    old = select(jobs).where(jobs.c.ended_at < before, jobs.c.results.is_not(None), jobs.c.service.not_in(without))
+def expired(
+    connection: Connection, before: int, limit: int, without: tuple[str, ...] = (), after: tuple[int, str] = (0, "")
+) -> list[Job]:
+    """Ended jobs with results that are older than the retention, without those of some services, the oldest first.
+
+    `after` is end and id of the last job of the chunk before.
+    """
+    old = (
+        select(jobs)
+        .where(jobs.c.ended_at < before, jobs.c.results.is_not(None), jobs.c.service.not_in(without))
+        .where(tuple_(jobs.c.ended_at, jobs.c.id) > after)
+        .order_by(jobs.c.ended_at, jobs.c.id)
+    )
     return [_job(row) for row in connection.execute(old.limit(limit))]
 
 

@@ -1,4 +1,5 @@
-"""Money. A balance is the sum of its entries; a job has one charge and at most one return.
+"""Money. A balance is the sum of its entries; a job has one charge, at most one return by the engine and at most one
+refund by hand.
 
 Every function runs inside the transaction that its caller opened, so that money and the job it belongs to
 change together or not at all.
@@ -7,22 +8,28 @@ change together or not at all.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, case, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, case, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
-from phaya.credits import NOTHING, Credits
-from phaya.errors import Fault, Invalid, NotEnoughCredits
+from phaya.credits import LARGEST, NOTHING, Credits
+from phaya.errors import Conflict, Fault, Invalid, NotEnoughCredits, NotFound
 from phaya.schema import accounts, entries, jobs, keys
 
 CHARGE = "charge"
 RETURN = "return"
 GRANT = "grant"
+ADJUSTMENT = "adjustment"
+REFUND = "refund"
+OF_JOBS = (CHARGE, RETURN, REFUND)
+BY_HAND = (ADJUSTMENT, REFUND)
+_OPEN = ("queued", "processing")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One movement of an account's balance; a charge is negative."""
+    """One movement of an account's balance; a charge is negative. `actor` is who entered it by hand."""
 
     id: int
     reason: str
@@ -31,6 +38,17 @@ class Entry:
     service: str | None
     note: str
     created_at: int
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A job's credits given back by hand: how many, what the job still keeps, and the balance after it."""
+
+    account_id: str
+    amount: Credits
+    kept: Credits
+    balance: Credits
 
 
 def balance(connection: Connection, account_id: str) -> Credits:
@@ -38,18 +56,57 @@ def balance(connection: Connection, account_id: str) -> Credits:
     return Credits(connection.execute(select(accounts.c.balance).where(accounts.c.id == account_id)).scalar_one())
 
 
-def grant(connection: Connection, account_id: str, amount: Credits, note: str, now: int) -> Credits:
-    """Adds credits and returns the new balance. Raises Invalid where the amount is not positive."""
+def grant(
+    connection: Connection, account_id: str, amount: Credits, note: str, now: int, actor: str | None = None
+) -> Credits:
+    """Adds credits and returns the new balance. Raises Invalid where the amount is not positive, or too large."""
     if amount <= NOTHING:
         raise Invalid(Fault("amount", "must be more than 0"))
-    _enter(connection, account_id, None, None, GRANT, amount, note, now)
-    after = connection.execute(
-        update(accounts)
-        .where(accounts.c.id == account_id)
-        .values(balance=accounts.c.balance + amount.units)
-        .returning(accounts.c.balance)
-    ).scalar_one()
-    return Credits(after)
+    after = _add(connection, account_id, amount)
+    _enter(connection, account_id, None, None, GRANT, amount, note, now, actor)
+    return after
+
+
+def adjust(connection: Connection, account_id: str, amount: Credits, note: str, now: int, actor: str) -> Credits:
+    """Corrects a balance by hand, up or down but never below zero, and returns it.
+
+    Raises Invalid where the amount is 0 or too large, and NotEnoughCredits.
+    """
+    if not amount:
+        raise Invalid(Fault("amount", "must not be 0"))
+    after = _add(connection, account_id, amount)
+    _enter(connection, account_id, None, None, ADJUSTMENT, amount, note, now, actor)
+    return after
+
+
+def refund(connection: Connection, job_id: str, amount: Credits | None, note: str, now: int, actor: str) -> Refund:
+    """Gives back by hand what an ended job kept of its price, or a part of it, once.
+
+    Raises NotFound, Conflict where there is nothing to give back, and Invalid where the amount is more than was kept.
+    """
+    columns = (jobs.c.account_id, jobs.c.key_id, jobs.c.state, jobs.c.price, jobs.c.returned)
+    job = connection.execute(select(*columns).where(jobs.c.id == job_id).with_for_update()).one_or_none()
+    if job is None:
+        raise NotFound(f"There is no job {job_id[:64]}.")
+    if job.state in _OPEN:
+        raise Conflict(f"Job {job_id} has not ended: cancel it, or wait for its end.")
+    kept = Credits(job.price - job.returned)
+    if not kept:
+        raise Conflict(f"Job {job_id} kept nothing: of its price {Credits(job.price)} everything was returned.")
+    before = select(entries.c.amount).where(entries.c.job_id == job_id, entries.c.reason == REFUND)
+    if (given := connection.execute(before).scalar()) is not None:
+        raise Conflict(
+            f"Job {job_id} was given {Credits(given)} back by hand before, and a job can be only once. "
+            "Correct the balance by an adjustment."
+        )
+    amount = kept if amount is None else amount
+    if not NOTHING < amount <= kept:
+        raise Invalid(Fault("amount", f"must be more than 0 and at most {kept}, which is what the job kept"))
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(returned=jobs.c.returned + amount.units))
+    after = _add(connection, job.account_id, amount)
+    connection.execute(update(keys).where(keys.c.id == job.key_id).values(spent=keys.c.spent - amount.units))
+    _enter(connection, job.account_id, job.key_id, job_id, REFUND, amount, note, now, actor)
+    return Refund(job.account_id, amount, kept - amount, after)
 
 
 def charge(connection: Connection, account_id: str, key_id: str, job_id: str, amount: Credits, now: int) -> Credits:
@@ -102,10 +159,12 @@ def statement(connection: Connection, account_id: str, limit: int) -> list[Entry
         .order_by(entries.c.id.desc())
         .limit(limit)
     )
-    return [
-        Entry(row.id, row.reason, Credits(row.amount), row.job_id, row.service, row.note, row.created_at)
-        for row in rows
-    ]
+    return [entry(row) for row in rows]
+
+
+def entry(row: Row[Any]) -> Entry:
+    """An entry from its row, which has the job's service beside it."""
+    return Entry(row.id, row.reason, Credits(row.amount), row.job_id, row.service, row.note, row.created_at, row.actor)
 
 
 def audit(connection: Connection) -> list[str]:
@@ -132,26 +191,26 @@ def audit(connection: Connection) -> list[str]:
     )
     spent = func.coalesce(used.c.total, 0)
     for row in connection.execute(
-        select(keys.c.name, keys.c.prefix, keys.c.spent, spent.label("total"))
+        select(keys.c.name, keys.c.prefix, keys.c.spent, keys.c.cap, spent.label("total"))
         .outerjoin(used, used.c.key_id == keys.c.id)
-        .where(keys.c.spent != spent)
+        .where(or_(keys.c.spent != spent, keys.c.spent > keys.c.cap))
     ):
+        cap = "" if row.cap is None else f", its cap is {Credits(row.cap)}"
         faults.append(
-            f"key {row.name} ({row.prefix}…): spent {Credits(row.spent)}, entries say {Credits(int(row.total))}"
+            f"key {row.name} ({row.prefix}…): spent {Credits(row.spent)}, entries say {Credits(int(row.total))}{cap}"
         )
 
     money = (
         select(
             entries.c.job_id,
             func.sum(case((entries.c.reason == CHARGE, -entries.c.amount), else_=0)).label("charged"),
-            func.sum(case((entries.c.reason == RETURN, entries.c.amount), else_=0)).label("returned"),
+            func.sum(case((entries.c.reason.in_((RETURN, REFUND)), entries.c.amount), else_=0)).label("returned"),
         )
         .where(entries.c.job_id.is_not(None))
         .group_by(entries.c.job_id)
         .subquery()
     )
     charged, returned = func.coalesce(money.c.charged, 0), func.coalesce(money.c.returned, 0)
-    open_states = ("queued", "processing")
     for row in connection.execute(
         select(
             jobs.c.id,
@@ -167,7 +226,7 @@ def audit(connection: Connection) -> list[str]:
                 jobs.c.price != charged,
                 jobs.c.returned != returned,
                 jobs.c.state.in_(("failed", "cancelled")) & (jobs.c.returned != jobs.c.price),
-                jobs.c.state.in_(open_states) & ((jobs.c.returned != 0) | jobs.c.next_at.is_(None)),
+                jobs.c.state.in_(_OPEN) & (jobs.c.returned != 0),
             )
         )
     ):
@@ -175,13 +234,23 @@ def audit(connection: Connection) -> list[str]:
             f"job {row.id} is {row.state}: price {Credits(row.price)}, returned {Credits(row.returned)}; "
             f"entries say charged {Credits(int(row.took))}, returned {Credits(int(row.gave))}"
         )
-    orphans = connection.execute(
-        select(func.count())
-        .select_from(entries)
-        .where(entries.c.job_id.is_not(None), ~exists().where(jobs.c.id == entries.c.job_id))
-    ).scalar_one()
-    if orphans:
-        faults.append(f"{orphans} entries belong to no job")
+    of_job, by_hand = entries.c.reason.in_(OF_JOBS), entries.c.reason.in_(BY_HAND)
+    for row in connection.execute(
+        select(entries.c.id, entries.c.reason, entries.c.amount, entries.c.job_id)
+        .outerjoin(jobs, jobs.c.id == entries.c.job_id)
+        .where(
+            or_(
+                entries.c.reason.not_in((*OF_JOBS, GRANT, ADJUSTMENT)),
+                of_job & (jobs.c.id.is_(None) | (jobs.c.account_id != entries.c.account_id)),
+                of_job & func.coalesce(jobs.c.key_id != entries.c.key_id, true()),
+                ~of_job & entries.c.job_id.is_not(None),
+                by_hand & entries.c.actor.is_(None),
+                (entries.c.reason == CHARGE) & (entries.c.amount > 0),
+                entries.c.reason.in_((RETURN, REFUND, GRANT)) & (entries.c.amount <= 0),
+            )
+        )
+    ):
+        faults.append(f"entry {row.id}: {row.reason} of {Credits(row.amount)} for job {row.job_id} cannot be")
     return faults
 
 
@@ -194,6 +263,7 @@ def _enter(
     amount: Credits,
     note: str,
     now: int,
+    actor: str | None = None,
 ) -> None:
     connection.execute(
         insert(entries).values(
@@ -204,5 +274,22 @@ def _enter(
             amount=amount.units,
             note=note,
             created_at=now,
+            actor=actor,
         )
     )
+
+
+def _add(connection: Connection, account_id: str, amount: Credits) -> Credits:
+    """Moves a balance within what it may be. Raises NotEnoughCredits or Invalid."""
+    room = accounts.c.balance.between(max(0, -amount.units), LARGEST - max(0, amount.units))
+    after = connection.execute(
+        update(accounts)
+        .where(accounts.c.id == account_id, room)
+        .values(balance=accounts.c.balance + amount.units)
+        .returning(accounts.c.balance)
+    ).scalar()
+    if after is not None:
+        return Credits(after)
+    if amount < NOTHING:
+        raise NotEnoughCredits(-amount, balance(connection, account_id))
+    raise Invalid(Fault("amount", "would make the balance larger than Phaya can hold"))

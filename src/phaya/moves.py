@@ -21,7 +21,7 @@ from phaya.breaker import Breaker, Circuits, Patience
 from phaya.calls import Finished, LocalCall, Refused, RemoteCall, Waiting, unpack
 from phaya.clock import DAY, MINUTE, SECOND
 from phaya.credits import NOTHING
-from phaya.jobs import Job, Lost, State, Step
+from phaya.jobs import ERASED, Job, Lost, State, Step
 from phaya.limits import Limits
 from phaya.providers import Exhausted, NotThere, OutOfOrder, Rejected, Remote, Report, Unavailable, Unknown
 from phaya.providers.roster import circuits, fingerprint
@@ -69,6 +69,8 @@ class Moves:
 
     async def advance(self, job: Job) -> None:
         """Makes exactly one move for a claimed job. May be called twice, late, or by two workers at once."""
+        if job.call == ERASED:
+            return await self._change(job, next_at=None, step=Step.DONE)
         call = unpack(job.call)
         self._held[job.id] = job.rev
         try:
@@ -96,6 +98,7 @@ class Moves:
             log.info("job.lost", job=job.id, step=job.step)
         finally:
             self._held.pop(job.id, None)
+        return None
 
     async def renew(self) -> None:
         """Puts off the end of the leases of all moves that are under way here, in one statement.

@@ -37,6 +37,7 @@ from phaya.providers.roster import DOWNLOAD, LANES, REMOTE, RENDER, SPEECH, Rost
 from phaya.providers.transcription import Transcription
 from phaya.providers.ytdlp import YtDlp
 from phaya.results import KEEP_SECONDS, Results
+from phaya.retention import Retention
 from phaya.serving import listen, serving
 from phaya.settings import Settings
 from phaya.sharing import sharing
@@ -98,7 +99,7 @@ async def node(
         worker = Worker(
             Moves(system.workflow, system.results, system.limits, breaker=system.breaker, patience=tariff.patience),
             {lane: places[lane] for lane in only},
-            media_days=settings.media_days,
+            Retention(memory.database, system.results, memory.clock, settings.media_days, settings.job_days),
             longest_sleep=POLLING if memory.shared else LONGEST_SLEEP,
         )
         if not memory.shared:

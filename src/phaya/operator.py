@@ -1,4 +1,4 @@
-"""What an operator does from the command line: accounts, keys, grants, the audit.
+"""What an operator does from the command line: accounts, keys, credits by hand; and what other modules add to it.
 
 An embedded database has one writing process. While a server runs, a command is handed to it through a Unix
 socket in the data folder that only the owner can open; otherwise, and on PostgreSQL, the command opens the database
@@ -19,7 +19,7 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
-from phaya import jobs, keys, ledger
+from phaya import inspection, keys, ledger, reconciliation, statements
 from phaya.clock import Clock
 from phaya.credits import credits
 from phaya.database import Database, InUse
@@ -102,14 +102,39 @@ def grant(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, 
     """Adds credits to an account."""
     amount = _amount("amount", asked["amount"])
     assert amount is not None
+    by = None if asked.get("by") is None else _words("by", asked["by"], 100)
     account = keys.open_account(connection, asked["account"], now)
-    balance = ledger.grant(connection, account.id, amount, asked.get("note") or "granted by the operator", now)
+    balance = ledger.grant(connection, account.id, amount, asked.get("note") or "granted by the operator", now, by)
     return {"account": account.email, "granted": str(amount), "credits_balance": str(balance)}
 
 
-def check(connection: Connection, _secret: bytes, _now: int, _asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Proves that entries, balances, caps and jobs agree."""
-    return {"faults": ledger.audit(connection), "waiting": jobs.count_open(connection)}
+def adjust(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Corrects a balance up or down."""
+    amount = _amount("amount", asked["amount"])
+    assert amount is not None
+    reason, by = _signed(asked)
+    account = keys.account_by_email(connection, asked["account"])
+    balance = ledger.adjust(connection, account.id, amount, reason, now, by)
+    return {"account": account.email, "adjusted": str(amount), "credits_balance": str(balance)}
+
+
+def refund(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives back what a job kept, or a part of it."""
+    reason, by = _signed(asked)
+    done = ledger.refund(connection, asked["job"], _amount("amount", asked.get("amount")), reason, now, by)
+    return {
+        "job_id": asked["job"],
+        "account": keys.find_account(connection, done.account_id).email,
+        "refunded": str(done.amount),
+        "kept": str(done.kept),
+        "credits_balance": str(done.balance),
+    }
+
+
+def close(connection: Connection, secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Ends the looking for a job."""
+    reason, by = _signed(asked)
+    return reconciliation.close(connection, secret, now, {**asked, "reason": reason, "by": by})
 
 
 Command = Callable[[Connection, bytes, int, Mapping[str, Any]], dict[str, Any]]
@@ -119,8 +144,18 @@ COMMANDS: Mapping[str, Command] = {
     "keys list": list_keys,
     "keys revoke": revoke_key,
     "credits grant": grant,
-    "check": check,
+    "credits adjust": adjust,
+    "credits refund": refund,
+    "credits statement": statements.command,
+    "reconcile list": reconciliation.overview,
+    "reconcile look": reconciliation.look,
+    "reconcile close": close,
+    "check": inspection.check,
+    "check files": inspection.stored,
 }
+
+READING = frozenset({"keys list", "credits statement", "reconcile list", "check", "check files"})
+"""Commands that only read: they keep nobody from writing, however long they take."""
 
 
 def _amount(field: str, text: str | None) -> Any:
@@ -130,6 +165,18 @@ def _amount(field: str, text: str | None) -> Any:
         return credits(text)
     except ValueError as error:
         raise Invalid(Fault(field, str(error))) from None
+
+
+def _signed(asked: Mapping[str, Any]) -> tuple[str, str]:
+    """Why something is done by hand, and by whom."""
+    return _words("reason", asked["reason"], 1000), _words("by", asked["by"], 100)
+
+
+def _words(field: str, text: str, longest: int) -> str:
+    words = " ".join(text.split())
+    if not 1 <= len(words) <= longest:
+        raise Invalid(Fault(field, f"must have 1 to {longest} characters"))
+    return words
 
 
 def socket_path(folder: Path) -> Path:
@@ -175,7 +222,7 @@ class Door:
                 self._secret,
                 self._clock,
                 asked["command"],
-                asked["values"] | {"services": self._services},
+                asked["values"] | {"services": self._services, "served": True},
             )
         except (PhayaError, Refused) as error:
             answer = {"refused": str(error)}
@@ -195,7 +242,8 @@ async def _run(
     if work is None:
         raise Refused(f"this server does not know the command {command!r}; is it of another version?")
     log.info("operator.command", command=command)
-    return await database.write(work, secret, clock.now(), values)
+    run = database.read if command in READING else database.write
+    return await run(work, secret, clock.now(), values)
 
 
 async def carry_out(settings: Settings, command: str, **values: Any) -> dict[str, Any]:

@@ -177,12 +177,12 @@ class Results:
         sound = results["sound"] and self.storage.link(results["sound"], job.ended_at)
         return Kept(links, sound, results["facts"], kinds)
 
-    async def forget(self, job: Job) -> None:
-        """Deletes a job's files."""
-        await self.storage.delete(keys_of(job.results))
+    async def forget(self, old: Sequence[Job]) -> None:
+        """Deletes the files of some jobs; those that are gone already are none to delete."""
+        await self.storage.delete([key for job in old for key in keys_of(job.results)])
 
     async def forget_inputs(self, before: int) -> None:
-        """Deletes the copies of inputs that were last taken in before a moment."""
+        """Deletes the copies of inputs that were last taken in before a moment, as many at a time as are listed."""
         old: list[str] = []
         async for stat in self.storage.listing("inputs"):
             if stat.modified < before:

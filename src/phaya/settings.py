@@ -106,6 +106,13 @@ class Settings(BaseSettings):
     media_days: float = Field(
         default=14, gt=0, alias="PHAYA_MEDIA_DAYS", description="Days for which results are kept and served."
     )
+    job_days: float = Field(
+        default=365,
+        gt=0,
+        alias="PHAYA_JOB_DAYS",
+        description="Days after a job's end for which its contents are kept: request, results, errors. The job itself, "
+        "its price and its entries stay.",
+    )
     requests_per_minute: int = Field(
         default=60, ge=1, alias="PHAYA_REQUESTS_PER_MINUTE", description="Requests a minute for each key."
     )

@@ -7,9 +7,9 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from phaya import ledger, telling
+from phaya import ledger
 from phaya.breaker import Circuits
-from phaya.clock import Clock
+from phaya.clock import Clock, written
 from phaya.credits import Credits
 from phaya.database import Database
 from phaya.errors import Closed
@@ -59,4 +59,4 @@ class System:
         """What an account can spend."""
         return await self.database.read(ledger.balance, account_id)
 
-    written = staticmethod(telling.written)
+    written = staticmethod(written)

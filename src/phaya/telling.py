@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import cast
 
 import orjson
 from pydantic import JsonValue
 
 from phaya.catalog.service import Generation
+from phaya.clock import written
 from phaya.credits import Credits
 from phaya.jobs import Job, State
 from phaya.results import Results
 from phaya.tariff import Tariff
 from phaya.ways import unpack_ways
 
+ERASED_ERROR = "The job ended without a result; why was deleted after its storage time."
 MESSAGES = {
     State.QUEUED: "The job waits for its turn.",
     State.PROCESSING: "The job is being worked on.",
@@ -30,7 +31,8 @@ def tell(results: Results, tariff: Tariff, now: int, job: Job, route: type[Gener
     kept = results.told(job)
     shown = kept if job.state is State.COMPLETED else None
     result = shown.links[0] if shown and shown.links else None
-    message = job.error if job.state is State.FAILED else MESSAGES[job.state]
+    error = (job.error or ERASED_ERROR) if job.state in (State.FAILED, State.CANCELLED) else None
+    message = error if job.state is State.FAILED else MESSAGES[job.state]
     if job.state is State.COMPLETED and kept is None:
         message = "The result was deleted after its storage time."
     answer: dict[str, object] = {
@@ -45,7 +47,7 @@ def tell(results: Results, tariff: Tariff, now: int, job: Job, route: type[Gener
         "message": message,
         **route.answer.spell(shown),
         "result_url": result,
-        "error": job.error if job.state in (State.FAILED, State.CANCELLED) else None,
+        "error": error,
         "error_code": job.error_code,
         "credits_used": job.price,
         "credits_refunded": job.returned,
@@ -61,13 +63,6 @@ def tell(results: Results, tariff: Tariff, now: int, job: Job, route: type[Gener
         told = list(kept.links) or [*tariff.services[job.service].answer.spell(kept).values()]
         answer["late_result"] = cast("JsonValue", told)
     return answer
-
-
-def written(moment: int | None) -> str | None:
-    """A stored time as clients read it: ISO 8601, UTC, milliseconds."""
-    if moment is None:
-        return None
-    return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def dumps(value: object) -> bytes:

@@ -12,13 +12,11 @@ from collections.abc import Mapping
 
 import structlog
 
-from phaya import deliveries, idempotency, jobs
-from phaya.catalog import CATALOG
-from phaya.clock import DAY, HOUR, SECOND
-from phaya.inventory import Inventory
+from phaya import jobs
+from phaya.clock import SECOND
 from phaya.jobs import Job
-from phaya.meters import forget_meters
 from phaya.moves import LEASE, Moves
+from phaya.retention import Retention
 
 log = structlog.get_logger()
 
@@ -26,28 +24,26 @@ LONGEST_SLEEP = 5.0
 RENEWAL = 5.0
 """Seconds between two renewals of the leases; several fit into one lease."""
 SWEEP = 600 * SECOND
-LISTING = 6 * HOUR
-CHUNK = 200
-LOG_DAYS = 30
-"""Days for which deliveries of webhooks are remembered."""
-LASTING = tuple(service.path for service in CATALOG if service.lasting)
 
 
 class Worker:
     """Advances jobs until it is stopped."""
 
     def __init__(
-        self, moves: Moves, places: Mapping[str, int], *, media_days: float, longest_sleep: float = LONGEST_SLEEP
+        self,
+        moves: Moves,
+        places: Mapping[str, int],
+        retention: Retention,
+        *,
+        longest_sleep: float = LONGEST_SLEEP,
     ) -> None:
         """`places` is how many jobs of each lane are moved at a time; after `longest_sleep` seconds it looks for work
         that it was not told of."""
         self._moves = moves
         self._workflow = moves.workflow
         self._places = dict(places)
-        self._media_days = media_days
+        self._retention = retention
         self._longest_sleep = longest_sleep
-        self._inventory = Inventory(moves.results.storage, self._workflow.database, self._workflow.clock)
-        self._listed_at: int | None = None
         self._moving: dict[str, set[asyncio.Task[None]]] = {lane: set() for lane in places}
         self._woken = asyncio.Event()
         self._stopping = False
@@ -128,33 +124,10 @@ class Worker:
                 log.exception("worker.renewal_failed")
 
     async def _sweep(self) -> None:
-        """Deletes, in chunks, what is past its time, and what lost claims left behind."""
+        """Deletes what is past its time."""
         while True:
             try:
-                await self._forget()
-                await self._forget_deliveries()
+                await self._retention.sweep()
             except Exception:
                 log.exception("worker.sweep_failed")
             await asyncio.sleep(SWEEP / SECOND)
-
-    async def _forget(self) -> None:
-        workflow = self._workflow
-        before = workflow.clock.now() - int(self._media_days * DAY)
-        while old := await workflow.database.read(jobs.expired, before, CHUNK, LASTING):
-            for job in old:
-                await self._moves.results.forget(job)
-                await workflow.database.write(jobs.forget_results, job.id)
-            await asyncio.sleep(0)
-        now = workflow.clock.now()
-        if self._listed_at is None or now - self._listed_at >= LISTING:  # a bucket charges for being listed
-            self._listed_at = now
-            await self._moves.results.forget_inputs(before)
-            await self._inventory.sweep()
-        while await workflow.database.write(idempotency.forget, workflow.clock.now(), CHUNK) == CHUNK:
-            await asyncio.sleep(0)
-        await workflow.database.write(forget_meters, workflow.clock.now() - HOUR)
-
-    async def _forget_deliveries(self) -> None:
-        before = self._workflow.clock.now() - LOG_DAYS * DAY
-        while await self._workflow.database.write(deliveries.forget, before, CHUNK) == CHUNK:
-            await asyncio.sleep(0)

@@ -18,10 +18,10 @@ def cli_page() -> str:
         [
             "# Command line",
             NOTICE,
-            "`keys`, `credits` and `check` work on the data folder of this machine, through the running server "
-            "where there is one. `generate` is a client: it calls the API at `PHAYA_BASE` "
-            "(by default `http://127.0.0.1:8000/api/v1`) with the key in `PHAYA_API_KEY`, and ends with 1 where "
-            "the job or the request failed, with 3 where no server answers.",
+            "`keys`, `credits`, `reconcile` and `check` work on the data folder of this machine, through the running "
+            "server where there is one; `migrate` and `copy` want no server to run. `generate` is a client: it calls "
+            "the API at `PHAYA_BASE` (by default `http://127.0.0.1:8000/api/v1`) with the key in `PHAYA_API_KEY`, and "
+            "ends with 1 where the job or the request failed, with 3 where no server answers.",
             *_command("phaya", get_command(app)),
         ]
     )

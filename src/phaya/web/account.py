@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
 
-from phaya import keys, ledger
+from phaya import keys, ledger, statements
 from phaya.catalog.embedding import EmbeddingRequest
 from phaya.catalog.language import ChatRequest
+from phaya.ledger import Entry
 from phaya.system import System
 from phaya.tariff import Tariff
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Requesting
-from phaya.web.openapi import body_schema, plain_docs
+from phaya.web.openapi import body_schema, plain_docs, statement_docs
 
 
 def routes() -> APIRouter:
@@ -83,6 +86,36 @@ def routes() -> APIRouter:
                 ],
             }
         )
+
+    @router.get(
+        "/user/credits/statement",
+        tags=["Account"],
+        operation_id="credits_statement",
+        response_class=StreamingResponse,
+        responses={**docs, 200: statement_docs()},
+    )
+    async def export(  # pyright: ignore[reportUnusedFunction]
+        phaya: Phaya,
+        caller: Requesting,
+        begin: Annotated[str | None, Query(alias="from", description="First day or moment, UTC.")] = None,
+        end: Annotated[str | None, Query(alias="to", description="Last day, whole, or the moment after.")] = None,
+        form: Annotated[statements.Format, Query(alias="format")] = "json",
+    ) -> StreamingResponse:
+        """Every movement of a period, oldest first, with the balances before, between and after them."""
+        asked = statements.period(begin, end, phaya.clock.now())
+        account = await phaya.database.read(keys.find_account, caller.account_id)
+        before = await phaya.database.read(statements.opening, account.id, asked.begin)
+        # The first chunk is read before the answer begins, so that trouble with the database is told as such.
+        first = await phaya.database.read(statements.page, account.id, asked, 0)
+
+        async def read(after: int) -> Sequence[Entry]:
+            return await phaya.database.read(statements.page, account.id, asked, after) if after else first
+
+        text = statements.statement(form, account.email, phaya.settings.currency, asked, before, statements.pages(read))
+        if form == "json":
+            return StreamingResponse(text, media_type="application/json")
+        name = {"Content-Disposition": 'attachment; filename="statement.csv"'}
+        return StreamingResponse(text, media_type="text/csv", headers=name)
 
     @router.post("/user/credits/invalidate-cache", tags=["Account"], operation_id="credits_cache", responses=docs)
     async def invalidate(caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]

@@ -40,6 +40,7 @@ def routes() -> APIRouter:
                 "created_at": phaya.written(job.created_at),
             }
             for job in found
+            if job.results is not None
         ]
         return Json({"success": True, "characters": listed})
 

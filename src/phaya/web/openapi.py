@@ -155,6 +155,33 @@ def status_docs(name: str, services: Sequence[type[Generation]]) -> Schema:
     }
 
 
+def statement_docs() -> Schema:
+    """A statement of credits, as JSON or as a table."""
+    entry: Schema = {
+        "id": {"type": "integer"},
+        "created_at": TEXT,
+        "reason": TEXT,
+        "amount": AMOUNT,
+        "balance": AMOUNT,
+        "job_id": MAYBE_TEXT,
+        "service": MAYBE_TEXT,
+        "note": TEXT,
+    }
+    properties: Schema = {
+        "success": {"type": "boolean"},
+        "account": TEXT,
+        "currency": TEXT,
+        "from": TEXT,
+        "to": TEXT,
+        "opening_balance": AMOUNT,
+        "entries": {"type": "array", "items": object_of(entry)},
+        "closing_balance": AMOUNT,
+    }
+    answer = _answer("The statement; amounts are exact.", object_of(properties))
+    answer["content"]["text/csv"] = {"schema": TEXT}
+    return answer
+
+
 def chat_docs() -> Schema:
     """The native chat route."""
     return {

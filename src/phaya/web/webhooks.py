@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phaya import deliveries, webhooks
 from phaya.catalog.acceptance import faults
+from phaya.clock import written
 from phaya.deliveries import Condition, Delivery
 from phaya.errors import Fault, Invalid
 from phaya.system import System
-from phaya.telling import written
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Requesting
 from phaya.web.generations import read_json, strictly

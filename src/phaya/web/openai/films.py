@@ -114,8 +114,8 @@ def routes() -> APIRouter:
         if not done:
             job = await own_job(phaya, caller, video_id)
             if done := job.state is State.COMPLETED:
-                await phaya.results.forget(job)
-                await phaya.database.write(jobs.forget_results, job.id)
+                await phaya.results.forget([job])
+                await phaya.database.write(jobs.forget_results, [job.id])
         return Json({"id": job.id, "object": "video.deleted", "deleted": done})
 
     return router
@@ -234,7 +234,7 @@ def _video(phaya: System, job: Job) -> dict[str, object]:
         "seconds": seconds,
         "size": _SIZES.get(ratio, ratio),
         "remixed_from_video_id": None,
-        "error": {"code": job.error_code or "failed", "message": job.error or ""} if failed else None,
+        "error": {"code": job.error_code or "failed", "message": told["error"]} if failed else None,
         "url": told["result_url"],
         "credits_used": job.price,
         "credits_refunded": job.returned,

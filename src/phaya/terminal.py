@@ -1,0 +1,74 @@
+"""What the commands of the command line share: the terminal, the settings, and orders to the operator's desk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import structlog
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from phaya import operator
+from phaya.errors import PhayaError
+from phaya.settings import Settings
+from phaya.tariff_file import BadTariff
+
+console = Console()
+problems = Console(stderr=True)
+
+Account = Annotated[str, typer.Option("--account", help="E-mail address of the account.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def read_settings() -> Settings:
+    """The environment; ends with one sentence where it has a mistake."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        # Not the error's own text, which repeats what was given: that may be a secret.
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        stop(f"The environment has a mistake: {faults}")
+
+
+def stop(message: str, code: int = 1) -> NoReturn:
+    """Says what is wrong on stderr, and ends."""
+    problems.print(f"[red]{message}[/red]", highlight=False)
+    sys.exit(code)
+
+
+def order(command: str, **values: Any) -> dict[str, Any]:
+    """What an operator's command answers; ends with one sentence where it is refused."""
+    settings = read_settings()
+    configure_logs("warning")
+    try:
+        return asyncio.run(operator.carry_out(settings, command, **values))
+    except (operator.Refused, PhayaError, BadTariff) as error:
+        stop(str(error))
+
+
+def print_json(found: object) -> None:
+    """Prints one line of JSON."""
+    print(orjson.dumps(found).decode())
+
+
+def configure_logs(level: str) -> None:
+    """Structured logs on stderr: readable on a terminal, JSON elsewhere."""
+    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
