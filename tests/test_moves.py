@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, select
 
 from conftest import BOTH, Clock
 from phaya import jobs, keys, ledger
@@ -23,6 +24,7 @@ from phaya.providers import Budget, NotThere, Rejected, Unavailable, Unknown
 from phaya.providers.ffmpeg import Ffmpeg
 from phaya.providers.roster import Roster
 from phaya.results import Results
+from phaya.schema import jobs as rows
 from phaya.storage import Storage
 from phaya.workflow import Workflow, end_job, open_job
 
@@ -182,7 +184,6 @@ async def test_a_success_without_what_was_sold_is_paid_back(bench: Bench, path: 
     job = await bench.open(path=path)
     await bench.move()
     bench.clock.pass_seconds(60)
-    await bench.move()
 
     after = await bench.move()
 
@@ -453,3 +454,58 @@ async def test_a_chat_whose_process_died_is_swept_and_paid_back(bench: Bench) ->
     assert (ended.state, ended.error_code) == (State.FAILED, "interrupted")
     assert await bench.balance() == "100"
     assert await bench.clean()
+
+
+async def test_looks_without_budget_are_given_turns_together(bench: Bench) -> None:
+    """One denied look puts the whole crowd off, so that nobody asks again and again."""
+    bench.provider.looks = Budget(1, 60)
+    for _ in range(5):
+        await bench.open()
+    for job in await bench.claim():
+        await bench.moves.advance(job)
+    bench.clock.pass_seconds(60)
+    first, second = await bench.database.write(jobs.claim, "remote", 2, bench.clock.now(), LEASE)
+
+    await bench.moves.advance(first)
+    await bench.moves.advance(second)
+
+    assert await bench.claim() == [], "three were due and were never claimed"
+    assert bench.provider.looked == 1
+    due = await bench.database.read(moments)
+    assert len(set(due)) == 5, "each has a moment of its own"
+    assert sum(at > bench.clock.now() + 30_000 for at in due) == 4
+
+
+async def test_creations_without_budget_are_given_turns_together(bench: Bench) -> None:
+    bench.provider.creations = Budget(1, 10)
+    for _ in range(4):
+        await bench.open()
+    first, second = await bench.database.write(jobs.claim, "remote", 2, bench.clock.now(), LEASE)
+
+    await bench.moves.advance(first)
+    await bench.moves.advance(second)
+
+    assert await bench.claim() == []
+    assert bench.provider.submitted == 1
+    bench.clock.pass_seconds(80)
+    assert len(await bench.claim()) == 4, "nobody is forgotten"
+
+
+async def test_a_job_that_was_called_about_is_looked_at_however_many_wait(bench: Bench) -> None:
+    bench.provider.looks = Budget(2, 60)
+    opened = [await bench.open() for _ in range(4)]
+    for job in await bench.claim():
+        await bench.moves.advance(job)
+    bench.clock.pass_seconds(60)
+    for job in await bench.claim():
+        await bench.moves.advance(job)
+    assert bench.provider.looked == 1, "half of the looks is kept"
+
+    await bench.database.write(jobs.poke, opened[-1].id, "ticket", bench.clock.now())
+    await bench.move()
+
+    assert bench.provider.looked == 2
+
+
+def moments(connection: Connection) -> list[int]:
+    return list(connection.scalars(select(rows.c.next_at)))

@@ -3,12 +3,12 @@ whoever lost its claim changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, insert, null, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, case, func, insert, null, select, tuple_, update
 
 from phaya.credits import NOTHING, Credits
 from phaya.schema import jobs
@@ -150,9 +150,82 @@ def claim(connection: Connection, lane: str, limit: int, now: int, lease: int) -
     return [_job(row, claimed=before[row.id]) for row in rows]
 
 
-def next_due(connection: Connection, lanes: list[str]) -> int | None:
-    """When the next job of these lanes is due."""
-    return connection.execute(select(func.min(jobs.c.next_at)).where(jobs.c.lane.in_(lanes))).scalar()
+def next_due(connection: Connection, lanes: Sequence[str]) -> dict[str, int]:
+    """When the next job of each lane is due; lanes without one are left out."""
+    if not lanes:
+        return {}
+    # One probe of ix_jobs_due for each lane: a minimum over `lane IN (…)` reads every open row on both databases.
+    firsts = [
+        select(jobs.c.next_at)
+        .where(jobs.c.lane == lane, jobs.c.next_at.is_not(None))
+        .order_by(jobs.c.next_at)
+        .limit(1)
+        .scalar_subquery()
+        for lane in lanes
+    ]
+    found = connection.execute(select(*firsts)).one()
+    return {lane: due for lane, due in zip(lanes, found, strict=True) if due is not None}
+
+
+def take(connection: Connection, places: Mapping[str, int], now: int, lease: int) -> tuple[list[Job], int | None]:
+    """Claims due jobs of several lanes, as many of each as there are places; and when the next one is due.
+
+    A lane from which as much was taken as it has places counts no more until the next call.
+    """
+    due = next_due(connection, [lane for lane, free in places.items() if free > 0])
+    taken = [job for lane, at in due.items() if at <= now for job in claim(connection, lane, places[lane], now, lease)]
+    full = {lane for lane, free in places.items() if sum(job.lane == lane for job in taken) >= free}
+    return taken, min((at for lane, at in due.items() if lane not in full), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is needed to put a job off that nobody holds."""
+
+    id: str
+    rev: int
+    pokes: int
+    deadline_at: int
+
+
+def alike(connection: Connection, job: Job, now: int, limit: int) -> list[Waiting]:
+    """Due jobs that nobody holds and that wait for the same budget of a provider as `job`, the longest due first.
+
+    Those whose provider has called back are not among them: they go before the others.
+    """
+    same = (
+        (jobs.c.step == Step.OPEN.value) & (jobs.c.deadline_at > now)
+        if job.step is Step.OPEN
+        else (jobs.c.step.in_((Step.AWAITING.value, Step.WATCHING.value)))
+        & (jobs.c.provider_key == job.provider_key)
+        & (jobs.c.pokes == 0)
+        & jobs.c.outcome.is_(None)
+    )
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.rev, jobs.c.pokes, jobs.c.deadline_at)
+        .where(jobs.c.lane == job.lane, jobs.c.next_at <= now, ~jobs.c.claimed, same)
+        .order_by(jobs.c.next_at)
+        .limit(limit)
+    )
+    return [Waiting(row.id, row.rev, row.pokes, row.deadline_at) for row in rows]
+
+
+def put_off(connection: Connection, turns: Sequence[tuple[Waiting, int]]) -> None:
+    """Makes each of these jobs due at another moment, unless it was claimed or poked since it was read."""
+    postponed = (
+        update(jobs)
+        .where(
+            jobs.c.id == bindparam("of"),
+            jobs.c.rev == bindparam("read_rev"),
+            jobs.c.pokes == bindparam("read_pokes"),
+            ~jobs.c.claimed,
+        )
+        .values(next_at=bindparam("turn"))
+    )
+    # In one order everywhere, so that two nodes that put the same jobs off do not wait for each other.
+    ordered = sorted(turns, key=lambda turn: turn[0].id)
+    rows = [{"of": one.id, "read_rev": one.rev, "read_pokes": one.pokes, "turn": turn} for one, turn in ordered]
+    connection.execute(postponed, rows)
 
 
 def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **values: Any) -> Job:
@@ -191,9 +264,9 @@ def extend(connection: Connection, job: Job, until: int, progress: int) -> bool:
 
 def renew(connection: Connection, held: Sequence[tuple[str, int]], until: int) -> int:
     """Renews the leases of jobs, each by its id and the revision that is held; says how many were still held."""
-    return connection.execute(
-        update(jobs).where(tuple_(jobs.c.id, jobs.c.rev).in_(held), jobs.c.claimed).values(next_at=until)
-    ).rowcount
+    # The ids once more, alone: SQLite finds no index for the pairs.
+    these = jobs.c.id.in_([job_id for job_id, _ in held]) & tuple_(jobs.c.id, jobs.c.rev).in_(held)
+    return connection.execute(update(jobs).where(these, jobs.c.claimed).values(next_at=until)).rowcount
 
 
 def forget_results(connection: Connection, job_ids: Sequence[str]) -> None:
@@ -201,18 +274,25 @@ def forget_results(connection: Connection, job_ids: Sequence[str]) -> None:
     connection.execute(update(jobs).where(jobs.c.id.in_(job_ids)).values(results=null()))
 
 
-def poke(connection: Connection, job_id: str, hint: str | None, now: int) -> bool:
+def poke(connection: Connection, job_id: str, hint: str | None, now: int) -> None:
     """A callback: makes the job due now, or right after the move that somebody is making. Trusts nothing else."""
-    done = connection.execute(
+    poke_all(connection, [(job_id, hint)], now)
+
+
+def poke_all(connection: Connection, heard: Sequence[tuple[str, str | None]], now: int) -> None:
+    """Callbacks, each with the job that it is about and the ticket that it names; see `poke`."""
+    woken = (
         update(jobs)
-        .where(jobs.c.id == job_id, jobs.c.next_at.is_not(None))
+        .where(jobs.c.id == bindparam("of"), jobs.c.next_at.is_not(None))
         .values(
             pokes=jobs.c.pokes + 1,
-            hint=func.coalesce(jobs.c.hint, hint),
+            hint=func.coalesce(jobs.c.hint, bindparam("named", type_=jobs.c.hint.type)),
             next_at=case((jobs.c.claimed, jobs.c.next_at), else_=now),
         )
     )
-    return done.rowcount > 0
+    # In one order everywhere, so that two nodes that heard of the same jobs do not wait for each other.
+    rows = [{"of": job_id, "named": hint} for job_id, hint in sorted(heard, key=lambda one: one[0])]
+    connection.execute(woken, rows)
 
 
 def release_all(connection: Connection, now: int) -> int:

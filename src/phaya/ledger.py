@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, case, func, insert, or_, select, true, update
+from sqlalchemy import Connection, Row, Subquery, case, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from phaya import grants
@@ -332,10 +332,9 @@ def audit(connection: Connection) -> list[str]:
     return [*faults, *grants.audit(connection)]
 
 
-def unmatched(connection: Connection, reason: str, origins: Select[Any]) -> Iterator[str]:
-    """Where entries of a reason and what they came from disagree. `origins` gives `id`, `entry_id`, `account_id` and
+def unmatched(connection: Connection, reason: str, origin: Subquery) -> Iterator[str]:
+    """Where entries of a reason and what they came from disagree. `origin` gives `id`, `entry_id`, `account_id` and
     `amount` (units) of each of these."""
-    origin = origins.subquery()
     columns = (entries.c.id, entries.c.amount, origin.c.id.label("origin"))
     told = entries.outerjoin(origin, origin.c.entry_id == entries.c.id)
     alike = (origin.c.amount == entries.c.amount) & (origin.c.account_id == entries.c.account_id)

@@ -23,9 +23,10 @@ from phaya.clock import DAY, MINUTE, SECOND
 from phaya.credits import NOTHING
 from phaya.jobs import ERASED, Job, Lost, State, Step
 from phaya.limits import Limits
-from phaya.providers import Exhausted, NotThere, OutOfOrder, Rejected, Remote, Report, Unavailable, Unknown
+from phaya.providers import Budget, Exhausted, NotThere, OutOfOrder, Rejected, Remote, Report, Unavailable, Unknown
 from phaya.providers.roster import circuits, fingerprint
 from phaya.results import Results, Unkept
+from phaya.turns import Turns
 from phaya.ways import Ways, pack_ways, unpack_ways
 from phaya.workflow import Workflow, end_job, keep_late
 
@@ -40,6 +41,8 @@ NOT_THERE_YET = 90 * SECOND
 """KIE may not know its own ticket for so long after a submit."""
 WATCH = 14 * DAY
 """How long the fate of a job is looked for after its end; KIE answers about tasks for 14 days."""
+CROWD = 500
+"""Jobs at the most that are given their turns together."""
 TRIES = 5
 """Attempts at local work, or at keeping a result, before the job fails."""
 
@@ -66,6 +69,11 @@ class Moves:
         self._limits = limits
         self._held: dict[str, int] = {}
         self._dice = dice or random.Random()  # noqa: S311 - nothing secret hangs on it
+        self._turns = Turns(self._dice)
+        self._clearing: set[str] = set()
+        self._spent: dict[str, int] = {}
+        # Where callbacks reach us, half of the looks is kept for the jobs that they wake.
+        self._routine_share = 1.0 if workflow.callback_base is None else 0.5
 
     async def advance(self, job: Job) -> None:
         """Makes exactly one move for a claimed job. May be called twice, late, or by two workers at once."""
@@ -128,7 +136,7 @@ class Moves:
             return await self._turn(job, wait=wait)
         key, wait = await self._budgeted_key(provider, job.attempts)
         if key is None:
-            return await self._change(job, next_at=self._in(wait))
+            return await self._queue(job, f"{provider.name} creations", wait, provider.creations, len(provider.keys))
         if wait := await self._breaker.admit(*names):
             return await self._change(job, next_at=self._in(wait))
         job = await self._write(
@@ -242,10 +250,9 @@ class Moves:
             return await self._keep(job)
         provider = self.workflow.roster.remote(call)
         key = next((key for key in provider.keys if fingerprint(key) == job.provider_key), provider.keys[0])
-        looks = provider.looks
-        wait = await self._limits.spend(f"{provider.name} looks", fingerprint(key), looks.amount, looks.seconds)
-        if wait:
-            return await self._change(job, next_at=self._in(wait))
+        if wait := await self._look_budget(provider, key, job):
+            name = f"{provider.name} looks {fingerprint(key)}{' heard of' if job.pokes else ''}"
+            return await self._queue(job, name, wait, provider.looks, 1 if job.pokes else self._routine_share)
         try:
             async with asyncio.timeout(LOOK_SECONDS):
                 found = await provider.look(call, key, job.ticket)
@@ -267,14 +274,17 @@ class Moves:
                 shown = job.progress if progress is None else max(job.progress, min(990, int(progress * 1000)))
                 await self._look_later(job, progress=shown)
             case Finished():
-                await self._change(
+                # Written before the files are fetched, and then gone on with: they need not wait for another claim.
+                job = await self._write(
                     job,
+                    hold=True,
                     step=job.step if job.state.ended else Step.KEEPING,
                     outcome=self.results.pack(found),
                     spent=found.spent,
-                    attempts=0,
-                    next_at=self.clock.now(),
+                    attempts=1,
+                    next_at=self.clock.now() + LEASE,
                 )
+                await self._bring_home(job)
             case Refused(reason, code, spent):
                 if job.state.ended:
                     await self._change(job, step=Step.DONE, next_at=None, spent=spent, trouble=reason)
@@ -282,8 +292,11 @@ class Moves:
                     await self._fail(job, reason, code, watch=code == "lost", spent=spent)
 
     async def _keep(self, job: Job) -> None:
-        assert job.outcome is not None
         job = await self._write(job, hold=True, attempts=job.attempts + 1, next_at=self.clock.now() + LEASE)
+        await self._bring_home(job)
+
+    async def _bring_home(self, job: Job) -> None:
+        """Copies the files of a job that is held for it, and ends the job."""
         try:
             kept = await self.results.keep(job)
         except Unkept as error:
@@ -419,17 +432,52 @@ class Moves:
 
     async def _budgeted_key(self, provider: Remote, attempt: int) -> tuple[str | None, float]:
         """A provider key with room for one more creation, or how many seconds until there is one."""
-        waits: list[float] = []
         first = attempt % len(provider.keys)  # a key that was refused is not the first to be tried again
+        name, now = f"{provider.name} creations", self.clock.now()
         for key in (*provider.keys[first:], *provider.keys[:first]):
-            creations = provider.creations
-            wait = await self._limits.spend(
-                f"{provider.name} creations", fingerprint(key), creations.amount, creations.seconds
-            )
+            mark = fingerprint(key)
+            if self._spent.get(mark, 0) > now:
+                continue
+            wait = await self._limits.spend(name, mark, provider.creations.amount, provider.creations.seconds)
             if not wait:
                 return key, 0
-            waits.append(wait)
-        return None, min(waits)
+            self._spent[mark] = now + int(wait * SECOND)
+        return None, max(0.05, (min(self._spent[fingerprint(key)] for key in provider.keys) - now) / SECOND)
+
+    async def _look_budget(self, provider: Remote, key: str, job: Job) -> float:
+        """Takes one look of a key's budget; else answers how many seconds to wait (0 = taken).
+
+        Looks that no callback asked for have a budget of their own within the whole one, so that however many jobs
+        wait, one that its provider has called about is looked at without delay.
+        """
+        looks, mark = provider.looks, fingerprint(key)
+        if not job.pokes and self._routine_share < 1:
+            share = max(1, int(looks.amount * self._routine_share))
+            if wait := await self._limits.spend(f"{provider.name} routine looks", mark, share, looks.seconds):
+                return wait
+        return await self._limits.spend(f"{provider.name} looks", mark, looks.amount, looks.seconds)
+
+    async def _queue(self, job: Job, name: str, wait: float, budget: Budget, share: float) -> None:
+        """Gives a turn to a job that a budget has no room for, and with it to the others that are due for the same.
+
+        Otherwise each of a hundred thousand waiting jobs would be claimed and put off again every second.
+        """
+        now, rate = self.clock.now(), budget.amount / budget.seconds * share
+
+        def turn(deadline_at: int) -> int:
+            moment = self._turns.take(name, now, wait, rate)
+            return min(moment, deadline_at) if deadline_at > now else moment
+
+        await self._change(job, next_at=turn(job.deadline_at))
+        if job.pokes or name in self._clearing:
+            return
+        self._clearing.add(name)
+        try:
+            others = await self.database.read(jobs.alike, job, now, CROWD)
+            if others:
+                await self.database.write(jobs.put_off, [(one, turn(one.deadline_at)) for one in others])
+        finally:
+            self._clearing.discard(name)
 
     def _pause(self, age: int) -> int:
         """Milliseconds until the next look at a task of this age: callbacks are the main way to hear of an

@@ -20,6 +20,7 @@ import structlog
 
 from phaya import __version__, jobs, keys
 from phaya.addresses import Fetcher, Guard
+from phaya.checkout import Checkout
 from phaya.clock import DAY, SECOND, Clock
 from phaya.deliverer import Deliverer
 from phaya.engine import Engine, engine
@@ -42,6 +43,7 @@ from phaya.serving import listen, serving
 from phaya.settings import Settings
 from phaya.sharing import sharing
 from phaya.storage import storage_of
+from phaya.stripe import Stripe
 from phaya.system import System
 from phaya.tariff import Tariff
 from phaya.worker import LONGEST_SLEEP, Worker
@@ -209,9 +211,15 @@ async def _assemble(
     )
     intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
     offers = Offers(tariff, workflow.roster, shared.breaker, clock)
+    stripe = (
+        Stripe(session, settings.stripe_base_url, settings.stripe_secret_key) if settings.stripe_secret_key else None
+    )
+    checkout = Checkout(
+        database, clock, shared.limits, stripe, settings.stripe_webhook_secret, tariff.topup, public_url
+    )
     return System(
         settings, public_url, secret, clock, database, shared.limits, results, intake, workflow, openrouter,
-        tariff, shared.breaker, offers,
+        tariff, shared.breaker, offers, checkout,
     )  # fmt: skip
 
 

@@ -147,8 +147,12 @@ def settle(connection: Connection, session: Session, now: int) -> Heard:
     if row["state"] == State.PAID:
         return Heard(Outcome.REPEATED, row["id"], "credited before")
     if not session.paid:
-        pending = State.PENDING if row["state"] == State.OPEN and session.status == "complete" else State(row["state"])
-        connection.execute(update(payments).where(here).values(state=pending.value, **known))
+        stands: dict[str, Any] = {}
+        if session.status == "complete" and row["state"] == State.OPEN:
+            stands = {"state": State.PENDING.value}
+        elif session.status == "expired":
+            stands = {"state": State.EXPIRED.value, "ended_at": now}
+        connection.execute(update(payments).where(here).values(stands | known))
         return Heard(Outcome.NOTED, row["id"], "not paid yet")
     if session.currency != row["currency"] or session.total is None or session.total < row["price"]:
         wrong = f"paid {session.total} {session.currency}, asked for {row['price']} {row['currency']}"
@@ -187,7 +191,7 @@ def remarkable(connection: Connection, after: tuple[int, str] | None, limit: int
 def audit(connection: Connection) -> Iterator[str]:
     """Where payments and entries disagree, one line each."""
     columns = (payments.c.id, payments.c.entry_id, payments.c.account_id, payments.c.credits.label("amount"))
-    yield from ledger.unmatched(connection, ledger.TOPUP, select(*columns))
+    yield from ledger.unmatched(connection, ledger.TOPUP, select(*columns).subquery())
 
 
 def _of_session(connection: Connection, kind: str, session: Session, now: int) -> Heard:

@@ -182,13 +182,9 @@ def listing(connection: Connection, after: tuple[int, str] | None, limit: int) -
 
 def audit(connection: Connection) -> Iterator[str]:
     """Where vouchers, redemptions and entries disagree, one line each."""
-    yield from ledger.unmatched(
-        connection,
-        ledger.VOUCHER,
-        select(
-            vouchers.c.id, redemptions.c.entry_id, redemptions.c.account_id, vouchers.c.credits.label("amount")
-        ).join(redemptions, redemptions.c.voucher_id == vouchers.c.id),
-    )
+    columns = (vouchers.c.id, redemptions.c.entry_id, redemptions.c.account_id, vouchers.c.credits.label("amount"))
+    given = select(*columns).join(redemptions, redemptions.c.voucher_id == vouchers.c.id)
+    yield from ledger.unmatched(connection, ledger.VOUCHER, given.subquery())
     counted = select(redemptions.c.voucher_id, func.count().label("n")).group_by(redemptions.c.voucher_id).subquery()
     times = func.coalesce(counted.c.n, 0)
     for row in connection.execute(

@@ -21,6 +21,7 @@ from phaya.retention import Retention
 log = structlog.get_logger()
 
 LONGEST_SLEEP = 5.0
+SHORTEST_SLEEP = 0.02
 RENEWAL = 5.0
 """Seconds between two renewals of the leases; several fit into one lease."""
 SWEEP = 600 * SECOND
@@ -57,8 +58,7 @@ class Worker:
             while not self._stopping:
                 self._woken.clear()
                 try:
-                    await self._claim()
-                    pause = await self._pause()
+                    pause = await self._claim()
                 except Exception:
                     log.exception("worker.claim_failed")
                     pause = 1.0
@@ -82,29 +82,21 @@ class Worker:
                 await asyncio.wait(late)
         self._ended.set()
 
-    async def _claim(self) -> None:
-        """Starts moves for what is due, as far as there are places."""
-        for lane, places in self._places.items():
-            free = places - len(self._moving[lane])
-            if free <= 0:
-                continue
-            workflow = self._workflow
-            claimed = await workflow.database.write(jobs.claim, lane, free, workflow.clock.now(), LEASE)
-            for job in claimed:
-                task = asyncio.create_task(self._move(job))
-                self._moving[lane].add(task)
-                task.add_done_callback(self._moving[lane].discard)
-                task.add_done_callback(lambda _: self._woken.set())
-
-    async def _pause(self) -> float:
-        """Seconds until the next job of a lane with a free place is due."""
-        open_lanes = [lane for lane, places in self._places.items() if len(self._moving[lane]) < places]
-        if not open_lanes:
-            return self._longest_sleep
-        due = await self._workflow.database.read(jobs.next_due, open_lanes)
+    async def _claim(self) -> float:
+        """Starts moves for what is due, as far as there are places; answers how many seconds to sleep."""
+        workflow = self._workflow
+        places = {lane: places - len(self._moving[lane]) for lane, places in self._places.items()}
+        claimed, due = await workflow.database.write(jobs.take, places, workflow.clock.now(), LEASE)
+        for job in claimed:
+            task = asyncio.create_task(self._move(job))
+            self._moving[job.lane].add(task)
+            task.add_done_callback(self._moving[job.lane].discard)
+            task.add_done_callback(lambda _: self._woken.set())
         if due is None:
             return self._longest_sleep
-        return max(0.001, min((due - self._workflow.clock.now()) / SECOND, self._longest_sleep))
+        # What is due and was not taken is another node's at this moment.
+        shortest = 0.001 if claimed else SHORTEST_SLEEP
+        return max(shortest, min((due - workflow.clock.now()) / SECOND, self._longest_sleep))
 
     async def _move(self, job: Job) -> None:
         try:

@@ -19,6 +19,7 @@ from phaya.database import Database
 from phaya.errors import NotEnoughCredits
 from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job, Lost, State, Step
+from phaya.pokes import Pokes
 from phaya.providers.roster import REMOTE, Roster
 from phaya.webhooks import Event
 
@@ -54,6 +55,7 @@ class Workflow:
         self.callback_base = callback_base
         self._secret = secret
         self._scale = deadline_scale
+        self._pokes = Pokes(database, clock)
         self._wakers: list[Callable[[], None]] = []
         self._heralds: list[Callable[[], None]] = []
 
@@ -135,7 +137,7 @@ class Workflow:
 
     def callback_token(self, job_id: str) -> str:
         """The unguessable part of a job's callback address."""
-        return hmac.new(self._secret, f"callback {job_id}".encode(), hashlib.sha256).hexdigest()[:40]
+        return callback_token(self._secret, job_id)
 
     def callback_url(self, job: Job) -> str | None:
         """Where a provider tells us that the job has ended."""
@@ -153,13 +155,18 @@ class Workflow:
         ticket = provider.callback_ticket(body)
         if not provider.callback_is_signed(headers, ticket):
             return False
-        if await self.database.write(jobs.poke, job_id, ticket, self.clock.now()):
-            self.wake()
+        await self._pokes.poke(job_id, ticket)
+        self.wake()
         return True
 
     def scaled(self, milliseconds: float) -> int:
         """A deadline or grace time, by the operator's factor."""
         return max(1, int(milliseconds * self._scale))
+
+
+def callback_token(secret: bytes, job_id: str) -> str:
+    """What a callback must bring along to be heard."""
+    return hmac.new(secret, f"callback {job_id}".encode(), hashlib.sha256).hexdigest()[:40]
 
 
 def open_job(connection: Connection, job: Job) -> Credits:

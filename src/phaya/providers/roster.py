@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass, field
 
@@ -88,6 +89,7 @@ def circuits(call: Call) -> tuple[str, ...]:
             return "kie", call.kind.replace("-", " ")
 
 
+@functools.lru_cache(1024)
 def fingerprint(provider_key: str) -> str:
     """What stands for a provider's key in the database."""
     return hashlib.sha256(provider_key.encode()).hexdigest()[:16]

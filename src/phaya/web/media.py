@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from phaya import jobs
 from phaya.clock import DAY
 from phaya.errors import Fault, Invalid, TooLarge
+from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Polling, Requesting
 from phaya.web.openapi import plain_docs
@@ -23,6 +26,8 @@ from phaya.web.openapi import plain_docs
 ENVELOPE = 64_000
 """Bytes of a multipart body beside the file."""
 MOST_FIELDS = 20
+FRESH = 1.0
+"""Seconds for which the counts of the queue are good."""
 _CHUNK = 1 << 20
 
 _UPLOAD: dict[str, Any] = {
@@ -44,6 +49,7 @@ _UPLOAD: dict[str, Any] = {
 def routes() -> APIRouter:
     """Upload and queue, below `media/`."""
     router = APIRouter(tags=["Media"])
+    tally = _Tally()
 
     @router.post("/media/upload", operation_id="media_upload", openapi_extra=_UPLOAD, responses=plain_docs())
     async def upload(request: Request, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
@@ -71,12 +77,29 @@ def routes() -> APIRouter:
     @router.get("/media/queue/stats", operation_id="media_queue_stats", responses=plain_docs())
     async def stats(phaya: Phaya, caller: Polling) -> Json:  # pyright: ignore[reportUnusedFunction]
         """How many jobs of all accounts wait and are worked on, by lane: `render` is done on this server."""
-        found = await phaya.database.read(jobs.count_busy)
+        found = await tally.counts(phaya)
         lanes = {lane: {"queued": 0, "processing": 0} | counts for lane, counts in found.items()}
         total = {state: sum(counts[state] for counts in lanes.values()) for state in ("queued", "processing")}
         return Json({"success": True, **total, "lanes": lanes})
 
     return router
+
+
+class _Tally:
+    """The counts of the queue, taken once in a while however many ask: counting reads every open job."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[str, int]] = {}
+        self._fresh_until = 0.0
+        self._counting = asyncio.Lock()
+
+    async def counts(self, phaya: System) -> dict[str, dict[str, int]]:
+        """Jobs that have not ended, by lane and state."""
+        async with self._counting:
+            if time.monotonic() >= self._fresh_until:
+                self._found = await phaya.database.read(jobs.count_busy)
+                self._fresh_until = time.monotonic() + FRESH
+            return self._found
 
 
 async def _receive(request: Request, file: Path, largest: int) -> None:

@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     looks INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS tasks_digest ON tasks (digest);
+CREATE INDEX IF NOT EXISTS tasks_ends ON tasks (outcome, created + duration, price);
 CREATE TABLE IF NOT EXISTS callbacks (
     number INTEGER PRIMARY KEY,
     task TEXT NOT NULL,

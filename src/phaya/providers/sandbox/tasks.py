@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -238,8 +239,15 @@ class Tasks:
         oldest = self._clock.now() - KEPT
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM tasks WHERE created < ?", (oldest,))
-            connection.execute("DELETE FROM callbacks WHERE task NOT IN (SELECT id FROM tasks)")
+            # Numbers and times grow together: only what is too old is read.
+            kept = connection.execute("SELECT number FROM tasks WHERE created >= ? ORDER BY number LIMIT 1", (oldest,))
+            row = kept.fetchone()
+            below = sys.maxsize if row is None else row["number"]
+            if connection.execute("SELECT 1 FROM tasks WHERE number < ? LIMIT 1", (below,)).fetchone() is not None:
+                connection.execute(
+                    "DELETE FROM callbacks WHERE task IN (SELECT id FROM tasks WHERE number < ?)", (below,)
+                )
+                connection.execute("DELETE FROM tasks WHERE number < ?", (below,))
             connection.execute("DELETE FROM generations WHERE created < ?", (oldest,))
 
         await self._records.write(work)

@@ -1,0 +1,134 @@
+"""What the benchmarks need of the machine: processes of their own and what these use, read from /proc (Linux)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import signal
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+
+import aiohttp
+
+from phaya import __version__
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def described() -> str:
+    """The machine and the versions, on one line."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}; Phaya {__version__}, "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    )
+
+
+def environment(**values: str) -> dict[str, str]:
+    """The environment for a process: nothing of this shell's settings for Phaya, and `values`."""
+    strange = ("PHAYA", "KIE", "OPENROUTER", "GEMINI")
+    return {name: value for name, value in os.environ.items() if not name.startswith(strange)} | values
+
+
+class Process:
+    """A process that this program started; it ends with the block that it was started in."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    @property
+    def megabytes(self) -> float:
+        """Resident memory."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        raise AssertionError("the process has ended")
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of processor time used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    async def share(self, seconds: float) -> float:
+        """The part of one core that it uses over some time, in per cent."""
+        before = self.cpu
+        await asyncio.sleep(seconds)
+        return 100 * (self.cpu - before) / seconds
+
+    async def kill(self) -> None:
+        """`kill -9`."""
+        await self.end(signal.SIGKILL)
+
+    async def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Ends it, with force where it takes more than 20 seconds."""
+        if self._process.returncode is not None:
+            return
+        self._process.send_signal(how)
+        try:
+            async with asyncio.timeout(20):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+
+@contextlib.asynccontextmanager
+async def started(log: Path, *arguments: str, **values: str) -> AsyncGenerator[Process]:
+    """A Python process with these arguments."""
+    with log.open("ab") as file:
+        process = Process(
+            await asyncio.create_subprocess_exec(
+                sys.executable, *arguments, env=environment(**values), stdout=file, stderr=file
+            )
+        )
+    try:
+        yield process
+    finally:
+        await process.end()
+
+
+async def run(*arguments: str, **values: str) -> str:
+    """What a command prints. Raises AssertionError where it fails."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, env=environment(**values), stdout=-1, stderr=-1
+    )
+    printed, problems = await process.communicate()
+    assert process.returncode == 0, printed.decode() + problems.decode()
+    return printed.decode()
+
+
+async def answered(url: str, patience: float = 60) -> float:
+    """Seconds until an address answers 200."""
+    began = time.monotonic()
+    async with aiohttp.ClientSession() as session, asyncio.timeout(patience):
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                async with session.get(url) as answer:
+                    if answer.status == 200:
+                        return time.monotonic() - began
+            await asyncio.sleep(0.02)
+
+
+def load() -> tuple[int, int]:
+    """Ticks of all cores since the start of the machine: all of them, and those in which somebody worked."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+    return sum(ticks), sum(ticks) - ticks[3] - ticks[4]
+
+
+def percentile(values: Mapping[str, float] | list[float], share: float) -> float:
+    """The value below which that share of them lies."""
+    ordered = sorted(values.values() if isinstance(values, Mapping) else values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")

@@ -1,0 +1,195 @@
+"""What runs for ever or for each job reads only what it needs, however many jobs wait: the statements themselves are
+explained by the databases."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from conftest import BOTH, Clock
+from crowd import fill
+from phaya import jobs, keys, ledger
+from phaya.clock import DAY, MINUTE, SECOND
+from phaya.credits import credits
+from phaya.database import Database
+from phaya.jobs import State
+from phaya.postgresql import PostgreSQL
+from phaya.providers.sandbox.endings import ending_of
+from phaya.providers.sandbox.records import Records
+from phaya.providers.sandbox.tasks import KEPT, Tasks
+from phaya.turns import LONGEST, Turns
+from phaya.workflow import end_job
+
+pytestmark = pytest.mark.anyio
+
+ENGINES = BOTH
+CROWD = 20_000
+LEASE = 20 * SECOND
+WHOLE = ("Seq Scan on jobs", "Seq Scan on entries", "SCAN jobs", "SCAN entries")
+"""What a plan says where a whole table is read."""
+
+
+@contextmanager
+def explained(connection: Connection) -> Generator[list[str]]:
+    """Gathers the plan of every statement that is executed inside."""
+    plans: list[str] = []
+    explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN (COSTS OFF) "
+
+    def note(_: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        if not statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
+            return
+        first = parameters[0] if many else parameters
+        plan = connection.exec_driver_sql(explain + statement, first)
+        plans.append("\n".join([statement, *(str(row[-1]) for row in plan)]))
+
+    event.listen(connection, "before_cursor_execute", note)
+    try:
+        yield plans
+    finally:
+        event.remove(connection, "before_cursor_execute", note)
+
+
+async def gather(database: Database, clock: Clock, count: int) -> None:
+    """Jobs that wait for their looks, the first of them due now."""
+    account = await database.write(keys.open_account, "a@x", clock.now())
+    await database.write(keys.mint, b"s", account, "k", clock.now())
+    await database.write(ledger.grant, account.id, credits("1000000"), "", clock.now())
+    await fill(database, count, ("k1", "k2"), clock.now(), look_in=0, apart=10)
+    if isinstance(database, PostgreSQL):
+        await database.write(lambda connection: connection.exec_driver_sql("ANALYZE") and None)
+
+
+async def test_no_move_reads_the_jobs_that_are_not_due(database: Database, clock: Clock) -> None:
+    await gather(database, clock, CROWD)
+    clock.pass_seconds(0.3)
+
+    def work(connection: Connection) -> list[str]:
+        with explained(connection) as plans:
+            now = clock.now()
+            taken, due = jobs.take(connection, {"remote": 8, "render": 2, "speech": 2, "download": 1}, now, LEASE)
+            assert len(taken) == 8
+            assert due is None
+            others = jobs.alike(connection, taken[0], now, 500)
+            assert 5 < len(others) < 50
+            jobs.put_off(connection, [(one, now + MINUTE) for one in others])
+            jobs.renew(connection, [(job.id, job.rev) for job in taken], now + LEASE)
+            jobs.poke_all(connection, [(job.id, "ticket") for job in taken], now)
+            assert jobs.extend(connection, taken[0], now + LEASE, 1)
+            end_job(connection, taken[0], now, State.COMPLETED, taken[0].price, {"results": "{}"})
+            end_job(connection, taken[1], now, State.FAILED, credits("0"), {"error": "no"})
+            assert len(jobs.expired(connection, now + 1, 200)) == 1
+            assert jobs.find(connection, taken[0].id) is not None
+        return plans
+
+    plans = await database.write(work)
+
+    assert len(plans) > 12
+    assert not [plan for plan in plans if any(whole in plan for whole in WHOLE)], "\n\n".join(plans)
+    assert plans[0].count("ix_jobs_due") == 4, "one probe for each lane"
+    assert "COVERING INDEX" in plans[0] or "Index Only Scan" in plans[0], plans[0]
+
+
+async def test_the_jobs_of_a_crowd_are_put_off_unless_they_were_heard_of(database: Database, clock: Clock) -> None:
+    await gather(database, clock, 10)
+    clock.pass_seconds(0.3)
+    taken, _ = await database.write(jobs.take, {"remote": 1}, clock.now(), LEASE)
+    others = await database.read(jobs.alike, taken[0], clock.now(), 500)
+    await database.write(jobs.poke, others[0].id, "ticket", clock.now())
+
+    await database.write(jobs.put_off, [(one, clock.now() + MINUTE) for one in others])
+
+    heard, put_off = [await database.read(jobs.find, one.id) for one in others[:2]]
+    assert heard is not None
+    assert put_off is not None
+    assert (heard.next_at, put_off.next_at) == (clock.now(), clock.now() + MINUTE)
+
+
+def test_turns_follow_each_other_as_fast_as_the_budget_allows() -> None:
+    turns = Turns(random.Random(1))
+
+    taken = [turns.take("looks", 1_000, wait=0.5, rate=10) for _ in range(3)]
+
+    assert taken == [1_500, 1_600, 1_700]
+    assert turns.take("other looks", 1_000, wait=0, rate=10) == 1_000
+
+
+def test_no_turn_is_later_than_the_longest() -> None:
+    turns = Turns(random.Random(1))
+
+    taken = [turns.take("looks", 0, wait=0, rate=1) for _ in range(2_000)]
+
+    assert max(taken) <= LONGEST
+    assert all(moment >= LONGEST / 2 for moment in taken[601:])
+
+
+async def test_a_sandbox_full_of_tasks_reads_only_those_whose_time_has_come(tmp_path: Path) -> None:
+    clock, seen = Clock(), list[str]()
+    records = Records(tmp_path / "sandbox.db")
+    await records.open()
+    try:
+        tasks = Tasks(records, clock, pace=1)
+
+        async def accept(prompt: str) -> str:
+            asked: dict[str, Any] = {"model": "z-image", "input": {}, "callBackUrl": "http://127.0.0.1:9/"}
+            price, letters = Decimal("0.8"), [("end", 1.0)]
+            task = await tasks.create("jobs", "z-image", prompt, asked, "", ending_of(prompt), 1, price, letters)
+            return task.id
+
+        for _ in range(2_000):
+            await accept("[slow 3600]")
+        await accept("[slow 1]")
+        clock.pass_seconds(2)
+
+        await records.read(lambda connection: connection.set_trace_callback(seen.append))
+        await accept("[slow 3600]")
+        [(letter, task)] = await tasks.due(clock.now(), 16, set())
+        assert await tasks.find(task.id) == task
+        assert await tasks.next_due(set()) == letter.due
+        await tasks.delivered(letter)
+        assert await tasks.next_due(set()) == clock.now() - 2 * SECOND + 3600 * SECOND
+        assert await tasks.balance() == Decimal("99999.2")
+        await tasks.forget_old()
+        await records.read(lambda connection: connection.set_trace_callback(None))
+
+        plans = await records.read(lambda connection: _plans(connection, seen))
+    finally:
+        await records.close()
+    assert len(plans) > 8
+    assert not [plan for plan in plans if "SCAN tasks" in plan and "LIMIT 1" not in plan], plans
+    assert not [plan for plan in plans if "SCAN callbacks" in plan and "INDEX callbacks_due" not in plan], plans
+
+
+async def test_the_sandbox_forgets_old_tasks_with_their_letters(tmp_path: Path) -> None:
+    clock = Clock()
+    records = Records(tmp_path / "sandbox.db")
+    await records.open()
+    try:
+        tasks = Tasks(records, clock, pace=1)
+        asked: dict[str, Any] = {"callBackUrl": "http://127.0.0.1:9/"}
+        made: list[str] = []
+        for _ in range(2):
+            task = await tasks.create("jobs", "z-image", "", asked, "", ending_of(""), 1, Decimal(1), [("end", 1.0)])
+            made.append(task.id)
+            clock.pass_seconds(KEPT / 1000 - DAY / 1000)
+        clock.pass_seconds(-KEPT / 1000 + 3 * DAY / 1000)
+
+        await tasks.forget_old()
+
+        assert [await tasks.find(one) is not None for one in made] == [False, True]
+        assert [letter.task for letter, _ in await tasks.due(clock.now(), 16, set())] == made[1:]
+    finally:
+        await records.close()
+
+
+def _plans(connection: sqlite3.Connection, statements: list[str]) -> list[str]:
+    told = [one for one in statements if one.startswith(("SELECT", "UPDATE", "DELETE"))]
+    explained = [(one, connection.execute(f"EXPLAIN QUERY PLAN {one}").fetchall()) for one in told]
+    return ["\n".join([one, *(row["detail"] for row in rows)]) for one, rows in explained]
