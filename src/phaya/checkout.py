@@ -100,7 +100,7 @@ class Checkout:
         told = log.warning if heard.outcome in (Outcome.ATTENTION, Outcome.STRANGE) else log.info
         told(
             "stripe.event",
-            event=event.id, kind=event.kind, outcome=heard.outcome, payment=heard.payment_id, detail=heard.detail,
+            told=event.id, kind=event.kind, outcome=heard.outcome, payment=heard.payment_id, detail=heard.detail,
         )  # fmt: skip
         return heard
 

@@ -28,19 +28,8 @@ from phaya.tariff import Pack, Stand, Tariff, Terms, TopUp, standard
 NAME = "phaya.toml"
 LONGEST_PATH = 63
 TAKEN = (
-    "user",
-    "services",
-    "callback",
-    "embedding",
-    "media",
-    "tts",
-    "images",
-    "videos",
-    "audio",
-    "models",
-    "chat",
-    "topup",
-    "webhooks",
+    *("user", "services", "callback", "embedding", "media", "tts", "images", "videos", "audio", "models", "chat"),
+    *("topup", "webhooks"),
 )
 """First parts of paths that are no service's own."""
 MOST_EXPENSIVE = 99_999_999
@@ -358,9 +347,7 @@ def _pack(table: _Table) -> Pack:
     if not amount:
         raise _Wrong(table.at("credits"), "must be more than 0")
     if not isinstance(price, int) or isinstance(price, bool) or not 0 < price <= MOST_EXPENSIVE:
-        raise _Wrong(
-            table.at("price"), "must be a whole number of the currency's smallest unit, such as 10000 for 100 THB"
-        )
+        raise _Wrong(table.at("price"), "must be a whole number of smallest units, such as 10000 for 100 THB")
     currency = table.needed("currency").lower()
     if len(currency) != 3 or not currency.isascii() or not currency.isalpha():
         raise _Wrong(table.at("currency"), "must be three letters, such as thb")

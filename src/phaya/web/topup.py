@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -57,7 +56,7 @@ class Wanted(BaseModel):
 
     pack: Annotated[str | None, Field(description="The `id` of a pack.")] = None
     credits: Annotated[
-        Decimal | int | float | str | None,
+        int | float | str | None,
         Field(description="Instead of `pack`: the pack with so many credits, where there is only one."),
     ] = None
     success_url: Annotated[
@@ -90,11 +89,9 @@ def routes() -> APIRouter:
 
 def _add_checkout(router: APIRouter) -> None:
     docs = plain_docs()
+    listed: Schema = {"success": _TRUE, "packs": {"type": "array", "items": object_of(_PACK)}}
 
-    @router.get(
-        "/topup/packs", operation_id="topup_packs",
-        openapi_extra=told_docs("What can be bought", {"success": _TRUE, "packs": {"type": "array", "items": object_of(_PACK)}}),
-    )  # fmt: skip
+    @router.get("/topup/packs", operation_id="topup_packs", openapi_extra=told_docs("What can be bought", listed))
     async def packs(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
         """No key needed. Empty where this Phaya sells no credits by card."""
         return Json({"success": True, "packs": [_told_pack(pack) for pack in phaya.checkout.packs]})
