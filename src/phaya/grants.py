@@ -3,7 +3,7 @@
 What expires first is spent first, and what a job returns goes back to where it came from. An account that has no open
 grant has no `expiring_at` and costs none of this. See docs/decisions/0020-credits-that-expire.md.
 
-Every function expects that its transaction has locked the account's row, by updating it or by FOR UPDATE.
+Every function expects that its transaction has locked the account's row, by updating it or by FOR NO KEY UPDATE.
 """
 
 from __future__ import annotations

@@ -112,9 +112,10 @@ def receive(
 
 def expire(connection: Connection, account_id: str, now: int) -> int:
     """Takes what is left of grants whose time has come, by one entry for each; answers how many grants ended."""
-    held = connection.execute(
-        select(accounts.c.balance).where(accounts.c.id == account_id).with_for_update()
-    ).scalar_one()
+    # As an UPDATE of the balance would lock it. FOR UPDATE would also wait for whoever has written a row that belongs
+    # to the account, such as a new job, and two of those who want to charge it would wait for each other.
+    row = select(accounts.c.balance).where(accounts.c.id == account_id).with_for_update(key_share=True)
+    held = connection.execute(row).scalar_one()
     taken: dict[str, Credits] = {}
     for grant in grants.lapsed(connection, account_id, now):
         # A node of a version that knew no grants may have spent more than was noted.

@@ -225,7 +225,7 @@ def _row(connection: Connection, session: Session) -> RowMapping | None:
     ours = payments.c.session == session.id
     if session.reference is not None:
         ours = or_(ours, (payments.c.id == session.reference) & payments.c.session.is_(None))
-    return connection.execute(select(payments).where(ours).with_for_update()).mappings().one_or_none()
+    return connection.execute(select(payments).where(ours).with_for_update(key_share=True)).mappings().one_or_none()
 
 
 def _payment(row: RowMapping) -> Payment:
