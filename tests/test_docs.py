@@ -24,7 +24,7 @@ CLIENT_VARIABLES = {"PHAYA_API_KEY", "PHAYA_BASE"}
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _QUOTED = re.compile(r"`((?:src|docs|tests|scripts|bench)/[^`\s]*)`")
-_VARIABLE = re.compile(r"\b(?:PHAYA|KIE|OPENROUTER)_[A-Z_]*[A-Z]\b")
+_VARIABLE = re.compile(r"\b(?:PHAYA|KIE|OPENROUTER|STRIPE)_[A-Z_]*[A-Z]\b")
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 

@@ -15,6 +15,7 @@ import pytest
 import stripe
 from sqlalchemy import text
 
+from cluster import cluster
 from conftest import BOTH, SQLITE, Phaya, Reply, running
 from phaya import payments
 from phaya.stripe import NotStripe, read_event
@@ -261,7 +262,7 @@ async def test_our_reading_of_signatures_is_that_of_stripes_own_library(stand_in
         signature(body, "other"),
         signature(body, SECRET, moment=now - 400),
         signature(body + b" ", SECRET),
-        stripe.WebhookSignature.generate_signature_header(body.decode(), SECRET),
+        stripe.WebhookSignature.generate_signature_header(body.decode(), SECRET),  # pyright: ignore[reportUnknownMemberType] - untyped there
         "t=12,v0=00",
         "",
     ]
@@ -272,7 +273,7 @@ async def test_our_reading_of_signatures_is_that_of_stripes_own_library(stand_in
         except NotStripe:
             ours.append(False)
         try:
-            told = stripe.Webhook.construct_event(body, header, SECRET)  # pyright: ignore[reportUnknownMemberType]
+            told = stripe.Webhook.construct_event(body, header, SECRET)  # pyright: ignore[reportUnknownMemberType] - untyped there
             theirs.append(told.type == "charge.refunded")
         except stripe.SignatureVerificationError:
             theirs.append(False)
@@ -478,3 +479,34 @@ async def test_tax_and_invoices_are_left_to_stripe(tmp_path: Path, stand_in: Sta
     form = stand_in.asked[-1][1]
     assert (form["automatic_tax[enabled]"], form["invoice_creation[enabled]"]) == ("true", "true")
     assert form["success_url"] == "https://shop.example/back"
+
+
+async def test_no_kill_while_an_event_is_heard_loses_or_doubles_a_credit(tmp_path: Path, stand_in: StandIn) -> None:
+    """A real process is killed while five events arrive; Stripe sends again what was not answered with success."""
+    sold = {name: str(value) for name, value in terms(tmp_path, stand_in).items()}
+    async with cluster(tmp_path, extra=sold, embedded=True) as run:
+        node = await run.serve()
+        known, bodies = {"Authorization": f"Bearer {run.key}"}, list[bytes]()
+        for _ in range(5):
+            url = f"{node.url}/api/v1/topup/checkout"
+            async with run.session.post(url, json={"pack": "100-thb"}, headers=known) as answer:
+                session = (await answer.json())["url"].rpartition("/")[2]
+            stand_in.pay(session)
+            bodies.append(stand_in.completed(session))
+        waiting = bodies
+        for _ in range(4):
+            telling = asyncio.gather(*(tell(run.session, node.url, body) for body in waiting), return_exceptions=True)
+            await asyncio.sleep(run.dice.uniform(0, 0.03))
+            await run.kill(node)
+            told = await telling
+            # One of those that were answered is told again, for want of the answer on the way.
+            waiting = [body for body, one in zip(waiting, told, strict=True) if not isinstance(one, Reply)] or bodies[
+                :1
+            ]
+            await run.start(node)
+        for body in bodies:
+            assert (await tell(run.session, node.url, body)).status == 200
+        async with run.session.get(f"{node.url}/api/v1/user/credits", headers=known) as answer:
+            assert (await answer.json())["credits_balance"] == 100_500
+        code, printed = await run.phaya("check")
+        assert code == 0, printed

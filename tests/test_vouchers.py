@@ -105,11 +105,11 @@ async def test_an_account_tries_ten_codes_a_minute_however_many_at_once(phaya: P
     assert (right.status, int(right.headers["Retry-After"]) > 0) == (429, True)
 
 
-@pytest.mark.parametrize("change", [str.lower, lambda text: text.replace("-", ""), lambda text: f" {text} "])
-async def test_a_code_may_be_typed_as_people_type(phaya: Phaya, change: Any) -> None:
+async def test_a_code_may_be_typed_as_people_type(phaya: Phaya) -> None:
     key = await phaya.new_key("1")
 
-    assert (await redeem(phaya, change(await code(phaya)), key)).status == 200
+    for typed in ((await code(phaya)).lower(), (await code(phaya)).replace("-", ""), f" {await code(phaya)}\n"):
+        assert (await redeem(phaya, typed, key)).status == 200
 
 
 def test_letters_that_look_like_digits_are_read_as_these() -> None:
