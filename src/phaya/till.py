@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from phaya.terminal import AsJson, By, Expires, console, order, print_json, problems
 
@@ -54,7 +54,7 @@ def vouchers_list(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("id", "credits", "used", "state", "expires", "good for", "note", "by")
+    table = Table(Column("id", no_wrap=True), "credits", "used", "state", "expires", "good for", "note", "by")
     for one in found:
         days = "" if one["grant_days"] is None else f"{one['grant_days']} days"
         table.add_row(
@@ -84,7 +84,9 @@ def payments_list(
     if as_json:
         print_json(found)
         return
-    table = Table("payment", "account", "state", "credits", "price", "begun", "at Stripe", "trouble")
+    table = Table(
+        Column("payment", no_wrap=True), "account", "state", "credits", "price", "begun", "at Stripe", "trouble"
+    )
     for one in found:
         price = f"{one['price']} {one['currency']}"
         table.add_row(
@@ -100,7 +102,7 @@ def payments_events(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("event", "kind", "outcome", "account", "credits", "about", "detail", "heard")
+    table = Table(Column("event", no_wrap=True), "kind", "outcome", "account", "credits", "about", "detail", "heard")
     for one in found:
         table.add_row(
             one["id"], one["kind"], one["outcome"], one["account"] or "", one["credits"] or "", one["subject"],
