@@ -67,7 +67,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        ours = ("PHAYA", "KIE", "OPENR", "GEMINI")
+        ours = ("PHAYA", "KIE", "OPENR", "GEMINI", "STRIPE")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         clean |= {
             "PHAYA_DATA_DIR": str(self.folder / "data"),

@@ -161,6 +161,8 @@ def settings(folder: Path, **values: Any) -> Settings:
         "KIE_API_KEY": "",
         "OPENROUTER_API_KEY": None,
         "GEMINI_API_KEY": None,
+        "STRIPE_SECRET_KEY": None,
+        "STRIPE_WEBHOOK_SECRET": "",
         "PHAYA_DATABASE_URL": None,
         "PHAYA_REDIS_URL": None,
         "PHAYA_DOWNLOAD_PROXY": "http://127.0.0.1:9",  # nobody is there: no test leaves this machine

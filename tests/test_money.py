@@ -1,4 +1,5 @@
-"""Money as a state machine: whatever happens in whatever order, granted + adjusted = balance + held + spent."""
+"""Money as a state machine: whatever happens in whatever order, granted + topped up + adjusted =
+balance + held + spent + expired."""
 
 from __future__ import annotations
 
@@ -10,21 +11,28 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from sqlalchemy import Connection, create_engine, func, select
 
-from phaya import jobs, keys, ledger
+from phaya import grants, jobs, keys, ledger, payments, vouchers
 from phaya.calls import KieTask, pack
+from phaya.clock import SECOND
 from phaya.credits import NOTHING, Credits
 from phaya.errors import Conflict, Invalid, NotEnoughCredits
 from phaya.jobs import Job, Lost, State, Step
+from phaya.payments import Outcome
 from phaya.schema import entries, metadata
+from phaya.stripe import Session
+from phaya.vouchers import WrongCode
 from phaya.workflow import cancel_job, end_job, open_job
 
 AMOUNTS = st.integers(0, 20_000_000_000).map(Credits)
 
 
 class Money(RuleBasedStateMachine):
-    """Grants, charges, ends, cancels and corrections by hand; also twice, late and with rows that have moved on."""
+    """Grants that may expire, payments, vouchers, charges, ends, cancels and corrections by hand; also twice, late
+    and with rows that have moved on."""
 
     taken = Bundle("taken")
+    begun = Bundle("begun")
+    codes = Bundle("codes")
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,6 +43,9 @@ class Money(RuleBasedStateMachine):
         self.now = 1_800_000_000_000
         self.granted = 0
         self.adjusted = 0
+        self.topped_up = 0
+        self.paid: set[str] = set()
+        self.redeemed: set[tuple[str, int]] = set()
         self.number = 0
         self.refunded: set[str] = set()
         self.accounts: list[tuple[str, str]] = []
@@ -56,10 +67,61 @@ class Money(RuleBasedStateMachine):
         self.work(ledger.grant, self.accounts[who][0], amount, "", self.now)
         self.granted += amount.units
 
+    @rule(who=st.integers(0, 1), amount=AMOUNTS.filter(bool), seconds=st.integers(1, 50))
+    def grant_for_a_while(self, who: int, amount: Credits, seconds: int) -> None:
+        until = self.now + seconds * SECOND
+        self.work(ledger.grant, self.accounts[who][0], amount, "", self.now, expires_at=until)
+        self.granted += amount.units
+
+    @rule(seconds=st.integers(1, 20))
+    def pass_time(self, seconds: int) -> None:
+        self.now += seconds * SECOND
+
+    @rule()
+    def sweep(self) -> None:
+        for account in self.work(grants.due, self.now, 10):
+            self.work(ledger.expire, account, self.now)
+        for account, _ in self.accounts:
+            assert self.work(grants.lapsed, account, self.now) == []
+
+    @rule(target=begun, who=st.integers(0, 1), amount=AMOUNTS.filter(bool))
+    def begin_payment(self, who: int, amount: Credits) -> tuple[str, int]:
+        opened = self.work(payments.open_payment, self.accounts[who][0], amount, 100, "thb", self.now)
+        return opened.id, amount.units
+
+    @rule(payment=begun, paid=st.booleans())
+    def told_of_a_payment(self, payment: tuple[str, int], paid: bool) -> None:
+        """However often it is told, the first word that it is paid counts."""
+        name, units = payment
+        session = Session(f"cs_{name}", None, name, "complete", paid, 107, "thb", "pi")
+        heard = self.work(payments.settle, session, self.now)
+        assert (heard.outcome is Outcome.CREDITED) == (paid and name not in self.paid)
+        if heard.outcome is Outcome.CREDITED:
+            self.paid.add(name)
+            self.topped_up += units
+
+    @rule(target=codes, amount=AMOUNTS.filter(bool), days=st.sampled_from([None, 1]))
+    def make_voucher(self, amount: Credits, days: int | None) -> tuple[str, int]:
+        ((_, code),) = self.work(vouchers.create, b"s", amount, self.now, actor="Ann", uses=1, grant_days=days)
+        return code, amount.units
+
+    @rule(voucher=codes, who=st.integers(0, 1))
+    def redeem(self, voucher: tuple[str, int], who: int) -> None:
+        code, units = voucher
+        try:
+            self.work(vouchers.redeem, b"s", self.accounts[who][0], code, self.now)
+        except WrongCode:
+            assert any(used == code for used, _ in self.redeemed)
+            return
+        assert not any(used == code for used, _ in self.redeemed)
+        self.redeemed.add((code, who))
+        self.granted += units
+
     @rule(who=st.integers(0, 1), amount=st.integers(-20_000_000_000, 20_000_000_000).map(Credits))
     def adjust(self, who: int, amount: Credits) -> None:
         """Only below zero is too far, and nothing is no correction."""
         account = self.accounts[who][0]
+        self.work(ledger.expire, account, self.now)
         before = self.work(ledger.balance, account)
         try:
             after = self.work(ledger.adjust, account, amount, "a reason", self.now, "Ann")
@@ -95,6 +157,7 @@ class Money(RuleBasedStateMachine):
             call=pack(KieTask("z-image", {})), sandbox=True, price=price, state=State.QUEUED, step=Step.OPEN,
             lane="remote", deadline_at=self.now + 1, created_at=self.now, next_at=self.now,
         )  # fmt: skip
+        stale = sum(grant.remaining.units for grant in self.work(grants.lapsed, account, self.now))
         before = self.work(ledger.balance, account)
         try:
             left = self.work(open_job, job)
@@ -102,7 +165,7 @@ class Money(RuleBasedStateMachine):
             assert self.work(jobs.find, job.id) is None, "a refused job leaves no row"
             assert self.work(ledger.balance, account) == before
             return None
-        assert left == before - price
+        assert left == before - Credits(stale) - price, "what has expired pays for nothing"
         return job
 
     @rule(job=taken, share=st.integers(0, 100), done=st.booleans())
@@ -149,7 +212,10 @@ class Money(RuleBasedStateMachine):
                 spent += (job.price - job.returned).units
             else:
                 held += job.price.units
-        assert self.granted + self.adjusted == balances + held + spent
+        with self.connection.begin():
+            gone = select(func.coalesce(-func.sum(entries.c.amount), 0)).where(entries.c.reason == ledger.EXPIRY)
+            expired = self.connection.execute(gone).scalar_one()
+        assert self.granted + self.topped_up + self.adjusted == balances + held + spent + expired
         with self.connection.begin():
             total = self.connection.execute(select(func.coalesce(func.sum(entries.c.amount), 0))).scalar_one()
         assert total == balances
@@ -157,6 +223,8 @@ class Money(RuleBasedStateMachine):
     @invariant()
     def the_audit_is_clean(self) -> None:
         assert self.work(ledger.audit) == []
+        with self.connection.begin():
+            assert [*payments.audit(self.connection), *vouchers.audit(self.connection)] == []
 
     @invariant()
     def a_cap_is_never_passed(self) -> None:

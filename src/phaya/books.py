@@ -21,11 +21,22 @@ from phaya.errors import PhayaError
 from phaya.ledger import Entry
 from phaya.storage import storage_of
 from phaya.tariff_file import BadTariff
-from phaya.terminal import Account, AsJson, configure_logs, console, order, print_json, problems, read_settings, stop
+from phaya.terminal import (
+    Account,
+    AsJson,
+    By,
+    Expires,
+    configure_logs,
+    console,
+    order,
+    print_json,
+    problems,
+    read_settings,
+    stop,
+)
 
 T = TypeVar("T")
 
-By = Annotated[str, typer.Option("--by", help="Who does it, for the books.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the books; the customer sees it on the statement.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
@@ -64,10 +75,11 @@ def grant(
     amount: Annotated[str, typer.Argument(help="Credits to add.")],
     note: Annotated[str | None, typer.Option(help="Why, for the statement.")] = None,
     by: Annotated[str | None, typer.Option("--by", help="Who grants them, for the books.")] = None,
+    expires: Expires = None,
     as_json: AsJson = False,
 ) -> None:
     """Add credits to an account."""
-    done = order("credits grant", account=account, amount=amount, note=note, by=by)
+    done = order("credits grant", account=account, amount=amount, note=note, by=by, expires=expires)
     _tell(done, f"{done['account']} has {done['credits_balance']} credits.", as_json)
 
 

@@ -12,7 +12,7 @@ import typer
 import uvicorn
 from rich.table import Table
 
-from phaya import __version__, books
+from phaya import __version__, books, till
 from phaya.errors import DatabaseDown
 from phaya.generate import commands as generate_commands
 from phaya.providers.roster import LANES
@@ -30,6 +30,7 @@ app = typer.Typer(
 keys_app = typer.Typer(help="Make, list and revoke keys (operator).", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 books.install(app)
+till.install(app)
 app.add_typer(generate_commands(), name="generate")
 
 Only = Annotated[

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, tup
 from sqlalchemy.exc import DatabaseError
 
 from phaya import jobs as rows
-from phaya import ledger
+from phaya import ledger, payments, vouchers
 from phaya.clock import DAY, HOUR, MINUTE
 from phaya.jobs import State, Step
 from phaya.results import keys_of
@@ -42,7 +42,8 @@ def check(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, 
     if damage:  # the rows say nothing more that could be relied on
         return {"faults": _bounded(damage), "waiting": {}}
     at_work = (asked.get("served") or connection.dialect.name == "postgresql") and not asked.get("at_rest")
-    faults = [*ledger.audit(connection), *_states(connection), *_strays(connection)]
+    faults = [*ledger.audit(connection), *payments.audit(connection), *vouchers.audit(connection)]
+    faults += [*_states(connection), *_strays(connection)]
     if at_work:
         faults += _overdue(connection, now)
     return {"faults": _bounded(faults), "waiting": rows.count_open(connection)}

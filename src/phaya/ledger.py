@@ -1,5 +1,5 @@
 """Money. A balance is the sum of its entries; a job has one charge, at most one return by the engine and at most one
-refund by hand.
+refund by hand. Some of the credits in it may expire, see grants.py.
 
 Every function runs inside the transaction that its caller opened, so that money and the job it belongs to
 change together or not at all.
@@ -7,12 +7,15 @@ change together or not at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, insert, or_, select, true, update
+from sqlalchemy import Connection, Row, Subquery, case, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
+from phaya import grants
+from phaya.clock import written
 from phaya.credits import LARGEST, NOTHING, Credits
 from phaya.errors import Conflict, Fault, Invalid, NotEnoughCredits, NotFound
 from phaya.schema import accounts, entries, jobs, keys
@@ -22,6 +25,10 @@ RETURN = "return"
 GRANT = "grant"
 ADJUSTMENT = "adjustment"
 REFUND = "refund"
+TOPUP = "topup"
+VOUCHER = "voucher"
+EXPIRY = "expiry"
+GIVEN = (GRANT, TOPUP, VOUCHER)
 OF_JOBS = (CHARGE, RETURN, REFUND)
 BY_HAND = (ADJUSTMENT, REFUND)
 _OPEN = ("queued", "processing")
@@ -42,6 +49,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """Credits that came in: the entry, and the balance after it."""
+
+    entry_id: int
+    balance: Credits
+
+
+@dataclass(frozen=True, slots=True)
 class Refund:
     """A job's credits given back by hand: how many, what the job still keeps, and the balance after it."""
 
@@ -57,14 +72,61 @@ def balance(connection: Connection, account_id: str) -> Credits:
 
 
 def grant(
-    connection: Connection, account_id: str, amount: Credits, note: str, now: int, actor: str | None = None
+    connection: Connection,
+    account_id: str,
+    amount: Credits,
+    note: str,
+    now: int,
+    actor: str | None = None,
+    expires_at: int | None = None,
 ) -> Credits:
-    """Adds credits and returns the new balance. Raises Invalid where the amount is not positive, or too large."""
+    """Adds credits, which may be good until a moment only, and returns the new balance.
+
+    Raises Invalid where the amount is not positive, or too large, or the moment has passed.
+    """
+    return receive(connection, account_id, GRANT, amount, note, now, actor=actor, expires_at=expires_at).balance
+
+
+def receive(
+    connection: Connection,
+    account_id: str,
+    reason: str,
+    amount: Credits,
+    note: str,
+    now: int,
+    *,
+    actor: str | None = None,
+    expires_at: int | None = None,
+) -> Receipt:
+    """Adds credits for one of the reasons of `GIVEN`. Raises what `grant` raises."""
     if amount <= NOTHING:
         raise Invalid(Fault("amount", "must be more than 0"))
+    if expires_at is not None and expires_at <= now:
+        raise Invalid(Fault("expires", "must be in the future"))
     after = _add(connection, account_id, amount)
-    _enter(connection, account_id, None, None, GRANT, amount, note, now, actor)
-    return after
+    entry_id = _enter(connection, account_id, None, None, reason, amount, note, now, actor)
+    if expires_at is not None:
+        grants.add(connection, account_id, amount, expires_at, now)
+    return Receipt(entry_id, after)
+
+
+def expire(connection: Connection, account_id: str, now: int) -> int:
+    """Takes what is left of grants whose time has come, by one entry for each; answers how many grants ended."""
+    # As an UPDATE of the balance would lock it. FOR UPDATE would also wait for whoever has written a row that belongs
+    # to the account, such as a new job, and two of those who want to charge it would wait for each other.
+    row = select(accounts.c.balance).where(accounts.c.id == account_id).with_for_update(key_share=True)
+    held = connection.execute(row).scalar_one()
+    taken: dict[str, Credits] = {}
+    for grant in grants.lapsed(connection, account_id, now):
+        # A node of a version that knew no grants may have spent more than was noted.
+        taken[grant.id] = part = min(grant.remaining, Credits(held))
+        if part:
+            held = _add(connection, account_id, -part).units
+            note = f"left of {grant.amount} credits that came {written(grant.created_at)}"
+            _enter(connection, account_id, None, None, EXPIRY, -part, note, now)
+    if taken:
+        grants.close(connection, account_id, taken, now)
+    return len(taken)
 
 
 def adjust(connection: Connection, account_id: str, amount: Credits, note: str, now: int, actor: str) -> Credits:
@@ -74,7 +136,11 @@ def adjust(connection: Connection, account_id: str, amount: Credits, note: str, 
     """
     if not amount:
         raise Invalid(Fault("amount", "must not be 0"))
+    if amount < NOTHING:
+        expire(connection, account_id, now)
     after = _add(connection, account_id, amount)
+    if amount < NOTHING:
+        grants.draw(connection, account_id, -amount, None, now)
     _enter(connection, account_id, None, None, ADJUSTMENT, amount, note, now, actor)
     return after
 
@@ -114,14 +180,20 @@ def charge(connection: Connection, account_id: str, key_id: str, job_id: str, am
 
     Raises NotEnoughCredits, and then nothing has changed once the caller's transaction is rolled back.
     """
-    after = connection.execute(
+    known = accounts.c.expiring_at
+    take = (
         update(accounts)
-        .where(accounts.c.id == account_id, accounts.c.balance >= amount.units)
+        .where(accounts.c.id == account_id, accounts.c.balance >= amount.units, or_(known.is_(None), known > now))
         .values(balance=accounts.c.balance - amount.units)
-        .returning(accounts.c.balance)
-    ).scalar()
-    if after is None:
+        .returning(accounts.c.balance, known)
+    )
+    taken = connection.execute(take).one_or_none()
+    if taken is None and expire(connection, account_id, now):
+        taken = connection.execute(take).one_or_none()
+    if taken is None:
         raise NotEnoughCredits(amount, balance(connection, account_id))
+    if taken.expiring_at is not None:
+        grants.draw(connection, account_id, amount, job_id, now)
     within = connection.execute(
         update(keys)
         .where(keys.c.id == key_id, or_(keys.c.cap.is_(None), keys.c.spent + amount.units <= keys.c.cap))
@@ -131,7 +203,7 @@ def charge(connection: Connection, account_id: str, key_id: str, job_id: str, am
         left = connection.execute(select(keys.c.cap - keys.c.spent).where(keys.c.id == key_id)).scalar_one()
         raise NotEnoughCredits(amount, Credits(max(left, 0)), cap=True)
     _enter(connection, account_id, key_id, job_id, CHARGE, -amount, "", now)
-    return Credits(after)
+    return Credits(taken.balance)
 
 
 def give_back(connection: Connection, account_id: str, key_id: str, job_id: str, amount: Credits, now: int) -> bool:
@@ -143,9 +215,15 @@ def give_back(connection: Connection, account_id: str, key_id: str, job_id: str,
             _enter(connection, account_id, key_id, job_id, RETURN, amount, "", now)
     except IntegrityError:
         return False  # unique (job_id, reason): it was returned before
-    connection.execute(
-        update(accounts).where(accounts.c.id == account_id).values(balance=accounts.c.balance + amount.units)
-    )
+    expiring_at = connection.execute(
+        update(accounts)
+        .where(accounts.c.id == account_id)
+        .values(balance=accounts.c.balance + amount.units)
+        .returning(accounts.c.expiring_at)
+    ).scalar_one()
+    if expiring_at is not None:
+        price = select(-entries.c.amount).where(entries.c.job_id == job_id, entries.c.reason == CHARGE)
+        grants.restore(connection, job_id, Credits(connection.execute(price).scalar_one()), amount, now)
     connection.execute(update(keys).where(keys.c.id == key_id).values(spent=keys.c.spent - amount.units))
     return True
 
@@ -240,18 +318,37 @@ def audit(connection: Connection) -> list[str]:
         .outerjoin(jobs, jobs.c.id == entries.c.job_id)
         .where(
             or_(
-                entries.c.reason.not_in((*OF_JOBS, GRANT, ADJUSTMENT)),
+                entries.c.reason.not_in((*OF_JOBS, *GIVEN, ADJUSTMENT, EXPIRY)),
                 of_job & (jobs.c.id.is_(None) | (jobs.c.account_id != entries.c.account_id)),
                 of_job & func.coalesce(jobs.c.key_id != entries.c.key_id, true()),
                 ~of_job & entries.c.job_id.is_not(None),
                 by_hand & entries.c.actor.is_(None),
                 (entries.c.reason == CHARGE) & (entries.c.amount > 0),
-                entries.c.reason.in_((RETURN, REFUND, GRANT)) & (entries.c.amount <= 0),
+                (entries.c.reason == EXPIRY) & (entries.c.amount >= 0),
+                entries.c.reason.in_((RETURN, REFUND, *GIVEN)) & (entries.c.amount <= 0),
             )
         )
     ):
         faults.append(f"entry {row.id}: {row.reason} of {Credits(row.amount)} for job {row.job_id} cannot be")
-    return faults
+    return [*faults, *grants.audit(connection)]
+
+
+def unmatched(connection: Connection, reason: str, origin: Subquery) -> Iterator[str]:
+    """Where entries of a reason and what they came from disagree. `origin` gives `id`, `entry_id`, `account_id` and
+    `amount` (units) of each of these."""
+    columns = (entries.c.id, entries.c.amount, origin.c.id.label("origin"))
+    told = entries.outerjoin(origin, origin.c.entry_id == entries.c.id)
+    alike = (origin.c.amount == entries.c.amount) & (origin.c.account_id == entries.c.account_id)
+    for row in connection.execute(
+        select(*columns).select_from(told).where(entries.c.reason == reason, func.coalesce(~alike, true()))
+    ):
+        yield f"entry {row.id}: {reason} of {Credits(row.amount)} does not fit to {row.origin or 'anything'}"
+    for row in connection.execute(
+        select(origin.c.id, origin.c.entry_id)
+        .outerjoin(entries, (entries.c.id == origin.c.entry_id) & (entries.c.reason == reason))
+        .where(origin.c.entry_id.is_not(None), entries.c.id.is_(None))
+    ):
+        yield f"{reason} {row.id} names entry {row.entry_id}, which is none of it"
 
 
 def _enter(
@@ -264,8 +361,8 @@ def _enter(
     note: str,
     now: int,
     actor: str | None = None,
-) -> None:
-    connection.execute(
+) -> int:
+    done = connection.execute(
         insert(entries).values(
             account_id=account_id,
             key_id=key_id,
@@ -277,6 +374,8 @@ def _enter(
             actor=actor,
         )
     )
+    assert done.inserted_primary_key is not None
+    return int(done.inserted_primary_key[0])
 
 
 def _add(connection: Connection, account_id: str, amount: Credits) -> Credits:

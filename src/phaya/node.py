@@ -20,6 +20,7 @@ import structlog
 
 from phaya import __version__, jobs, keys
 from phaya.addresses import Fetcher, Guard
+from phaya.checkout import Checkout
 from phaya.clock import DAY, SECOND, Clock
 from phaya.deliverer import Deliverer
 from phaya.engine import Engine, engine
@@ -43,6 +44,7 @@ from phaya.serving import listen, serving
 from phaya.settings import Settings
 from phaya.sharing import sharing
 from phaya.storage import storage_of
+from phaya.stripe import Stripe
 from phaya.system import System
 from phaya.tariff import Tariff
 from phaya.worker import LONGEST_SLEEP, Worker
@@ -213,9 +215,15 @@ async def _assemble(
     lookout = Lookout(database, most=settings.open_waits)
     workflow.on_change(lookout.nudge)
     stack.push_async_callback(lookout.close)
+    stripe = (
+        Stripe(session, settings.stripe_base_url, settings.stripe_secret_key) if settings.stripe_secret_key else None
+    )
+    checkout = Checkout(
+        database, clock, shared.limits, stripe, settings.stripe_webhook_secret, tariff.topup, public_url
+    )
     return System(
         settings, public_url, secret, clock, database, shared.limits, results, intake, workflow, openrouter,
-        tariff, shared.breaker, offers, lookout,
+        tariff, shared.breaker, offers, lookout, checkout,
     )  # fmt: skip
 
 

@@ -19,8 +19,8 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
-from phaya import inspection, keys, ledger, reconciliation, statements
-from phaya.clock import Clock
+from phaya import inspection, keys, ledger, reconciliation, sales, statements
+from phaya.clock import Clock, written
 from phaya.credits import credits
 from phaya.database import Database, InUse
 from phaya.engine import engine
@@ -104,8 +104,15 @@ def grant(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, 
     assert amount is not None
     by = None if asked.get("by") is None else _words("by", asked["by"], 100)
     account = keys.open_account(connection, asked["account"], now)
-    balance = ledger.grant(connection, account.id, amount, asked.get("note") or "granted by the operator", now, by)
-    return {"account": account.email, "granted": str(amount), "credits_balance": str(balance)}
+    until = sales.until(asked.get("expires"), now)
+    note = asked.get("note") or "granted by the operator"
+    balance = ledger.grant(connection, account.id, amount, note, now, by, until)
+    return {
+        "account": account.email,
+        "granted": str(amount),
+        "expires_at": written(until),
+        "credits_balance": str(balance),
+    }
 
 
 def adjust(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,6 +144,13 @@ def close(connection: Connection, secret: bytes, now: int, asked: Mapping[str, A
     return reconciliation.close(connection, secret, now, {**asked, "reason": reason, "by": by})
 
 
+def make_vouchers(connection: Connection, secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes vouchers, whose codes only this answer has."""
+    note = asked["note"] and _words("note", asked["note"], 200)
+    checked = {"credits": _amount("credits", asked["credits"]), "by": _words("by", asked["by"], 100), "note": note}
+    return sales.make_vouchers(connection, secret, now, {**asked, **checked})
+
+
 Command = Callable[[Connection, bytes, int, Mapping[str, Any]], dict[str, Any]]
 
 COMMANDS: Mapping[str, Command] = {
@@ -150,11 +164,21 @@ COMMANDS: Mapping[str, Command] = {
     "reconcile list": reconciliation.overview,
     "reconcile look": reconciliation.look,
     "reconcile close": close,
+    "vouchers create": make_vouchers,
+    "vouchers list": sales.list_vouchers,
+    "vouchers revoke": sales.revoke_voucher,
+    "payments list": sales.list_payments,
+    "payments events": sales.list_events,
     "check": inspection.check,
     "check files": inspection.stored,
 }
 
-READING = frozenset({"keys list", "credits statement", "reconcile list", "check", "check files"})
+READING = frozenset(
+    {
+        *("keys list", "credits statement", "reconcile list", "vouchers list", "payments list", "payments events"),
+        *("check", "check files"),
+    }
+)
 """Commands that only read: they keep nobody from writing, however long they take."""
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy import Connection, func, null, or_, select, update
 
-from phaya import deliveries, idempotency
+from phaya import deliveries, grants, idempotency, ledger
 from phaya import jobs as rows
 from phaya.catalog import CATALOG
 from phaya.clock import DAY, HOUR, Clock
@@ -72,8 +72,10 @@ class Retention:
             self._listed_at = now
             await self._results.forget_inputs(now - self._media)
             await self._inventory.sweep()
+        await self._expire(now)
         await self._all_of(deliveries.forget, now - LOG)
         await self._all_of(idempotency.forget, now)
+        await self._all_of(grants.forget, now)
         await self._database.write(forget_meters, now - HOUR)
         if self._erased_at is None or now - self._erased_at >= DAY:
             await self._erase(now - self._contents)
@@ -89,6 +91,12 @@ class Retention:
             except Exception:  # the next sweep tries these again; the others are not kept waiting
                 log.exception("retention.failed", jobs=len(old), first=old[0].id)
             after = (old[-1].ended_at or 0, old[-1].id)
+            await asyncio.sleep(self._pause)
+
+    async def _expire(self, now: int) -> None:
+        while found := await self._database.read(grants.due, now, CHUNK):
+            for account in found:
+                await self._database.write(ledger.expire, account, now)
             await asyncio.sleep(self._pause)
 
     async def _all_of(self, forget: Callable[[Connection, int, int], int], before: int) -> None:

@@ -39,6 +39,13 @@ accounts = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("hook_turn", Integer, nullable=False, server_default="0"),  # how often its webhook secret was changed
     Column("hook_turned_at", BigInteger),
+    Column("expiring_at", BigInteger),  # when its next open grant expires; null = it has none
+    Index(
+        "ix_accounts_expiring",
+        "expiring_at",
+        sqlite_where=text("expiring_at IS NOT NULL"),
+        postgresql_where=text("expiring_at IS NOT NULL"),
+    ),
     CheckConstraint("balance >= 0", name="balance_not_negative"),
 )
 
@@ -200,4 +207,95 @@ marks = Table(  # what all nodes of a database must agree on
     metadata,
     Column("name", String(64), primary_key=True),
     Column("value", Text, nullable=False),
+)
+
+grants = Table(  # credits that expire, of those in the balance
+    "grants",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("remaining", BigInteger, nullable=False),  # what no job has taken
+    Column("expired", BigInteger, nullable=False, server_default="0"),  # what was taken when it closed
+    Column("expires_at", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("closed_at", BigInteger),
+    Index(
+        "ix_grants_open",
+        "account_id",
+        "expires_at",
+        sqlite_where=text("closed_at IS NULL"),
+        postgresql_where=text("closed_at IS NULL"),
+    ),
+    CheckConstraint("remaining >= 0 AND remaining + expired <= amount", name="remaining_within_amount"),
+)
+
+draws = Table(  # what a job took of an open grant, so that a return finds its way back
+    "draws",
+    metadata,
+    Column("job_id", String(36), primary_key=True),
+    Column("grant_id", String(36), ForeignKey("grants.id"), primary_key=True, index=True),
+    Column("amount", BigInteger, nullable=False),
+)
+
+vouchers = Table(
+    "vouchers",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("credits", BigInteger, nullable=False),
+    Column("uses", Integer, nullable=False),
+    Column("used", Integer, nullable=False, server_default="0"),
+    Column("grant_days", Integer),  # for how long the credits are good; null = for ever
+    Column("note", Text, nullable=False, server_default=""),
+    Column("actor", String(100), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Index("ix_vouchers_created_at_id", "created_at", "id"),
+    CheckConstraint("used >= 0 AND used <= uses", name="used_within_uses"),
+)
+
+redemptions = Table(
+    "redemptions",
+    metadata,
+    Column("voucher_id", String(36), ForeignKey("vouchers.id"), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), primary_key=True),
+    Column(
+        "entry_id", BigInteger().with_variant(Integer, "sqlite"), ForeignKey("entries.id"), nullable=False, unique=True
+    ),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+payments = Table(  # checkouts at Stripe, each written down before Stripe hears of it
+    "payments",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False),
+    Column("credits", BigInteger, nullable=False),
+    Column("price", BigInteger, nullable=False),  # in the currency's smallest unit, before taxes
+    Column("currency", String(3), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("session", String(255), unique=True),  # Stripe's name for the checkout
+    Column("intent", String(255), index=True),  # Stripe's name for the money, by which refunds are told
+    Column("entry_id", BigInteger().with_variant(Integer, "sqlite"), ForeignKey("entries.id"), unique=True),
+    Column("trouble", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Index("ix_payments_account_id_created_at", "account_id", "created_at"),
+    Index("ix_payments_created_at_id", "created_at", "id"),
+    CheckConstraint("(state = 'paid') = (entry_id IS NOT NULL)", name="paid_is_entered"),
+)
+
+notices = Table(  # events that Stripe has told, each kept once
+    "notices",
+    metadata,
+    Column("id", String(255), primary_key=True),  # Stripe's
+    Column("kind", String(100), nullable=False),
+    Column("subject", String(255), nullable=False),  # Stripe's name for what it is about
+    Column("payment_id", String(36), ForeignKey("payments.id"), index=True),
+    Column("outcome", String(16), nullable=False),
+    Column("detail", Text, nullable=False, server_default=""),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_notices_created_at_id", "created_at", "id"),
 )

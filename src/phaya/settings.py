@@ -276,12 +276,30 @@ class Settings(BaseSettings):
         description="Where Google Gemini is.",
     )
 
+    stripe_secret_key: str | None = Field(
+        default=None,
+        alias="STRIPE_SECRET_KEY",
+        repr=False,
+        description="Stripe key by which customers buy the packs of the tariff file. Unset: nothing is sold.",
+    )
+    stripe_webhook_secret: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        alias="STRIPE_WEBHOOK_SECRET",
+        repr=False,
+        description="Secrets of Stripe's webhook endpoint, comma-separated during a rotation. Unset: every event is "
+        "refused, and nothing is sold.",
+    )
+    stripe_base_url: str = Field(
+        default="https://api.stripe.com", alias="STRIPE_BASE_URL", description="Where Stripe is."
+    )
+
     _lists = field_validator(
         "allowed_networks",
         "cors_origins",
         "sandbox_paused",
         "kie_api_key",
         "kie_webhook_key",
+        "stripe_webhook_secret",
         "download_platforms",
         mode="before",
     )(_split)
@@ -300,6 +318,7 @@ class Settings(BaseSettings):
         "transcribe_url",
         "sandbox_url",
         "storage_public_url",
+        "stripe_base_url",
     )
     @classmethod
     def _addresses(cls, value: str | None) -> str | None:

@@ -45,21 +45,22 @@ def period(begin: str | None, end: str | None, now: int) -> Period:
 
     Raises Invalid.
     """
-    first = 0 if begin is None else _moment("from", begin)
-    last = now if end is None else _moment("to", end, whole_day=True)
+    first = 0 if begin is None else moment("from", begin)
+    last = now if end is None else moment("to", end, whole_day=True)
     if last < first:
         raise Invalid(Fault("to", "must not be before from", place="query"))
     return Period(first, last)
 
 
-def _moment(field: str, text: str, *, whole_day: bool = False) -> int:
+def moment(field: str, text: str, *, whole_day: bool = False) -> int:
+    """A date, or with `whole_day` its end, or a moment that has a time; without a zone in UTC. Raises Invalid."""
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) and whole_day:
-            moment += timedelta(days=1)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return min(max(0, int(moment.timestamp() * 1000)), LAST)
+            found += timedelta(days=1)
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=UTC)
+        return min(max(0, int(found.timestamp() * 1000)), LAST)
     except (ValueError, OverflowError):
         allowed = "must be a date such as 2026-11-01, or a moment such as 2026-11-01T12:00:00Z"
         raise Invalid(Fault(field, allowed, place="query")) from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from phaya import ledger
 from phaya.breaker import Circuits
+from phaya.checkout import Checkout
 from phaya.clock import Clock, written
 from phaya.credits import Credits
 from phaya.database import Database
@@ -42,6 +43,7 @@ class System:
     breaker: Circuits
     offers: Offers
     lookout: Lookout
+    checkout: Checkout
     errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     def chat_provider(self) -> OpenRouter:

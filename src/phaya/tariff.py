@@ -13,7 +13,7 @@ from phaya.catalog import CATALOG
 from phaya.catalog.embedding import EmbeddingRequest
 from phaya.catalog.language import ChatRequest
 from phaya.catalog.service import Generation, Rates
-from phaya.credits import credits
+from phaya.credits import Credits, credits
 from phaya.errors import Closed
 
 OFF_SECONDS = 3600
@@ -56,6 +56,31 @@ class Terms:
 
 
 @dataclass(frozen=True)
+class Pack:
+    """Credits that are sold together; `price` is in the currency's smallest unit, as Stripe counts, before taxes."""
+
+    credits: Credits
+    price: int
+    currency: str
+
+    @property
+    def id(self) -> str:
+        """Its name, such as `100-thb`."""
+        return f"{self.credits}-{self.currency}"
+
+
+@dataclass(frozen=True)
+class TopUp:
+    """How credits are sold. Stripe computes the `tax` and writes the `invoices` where it is to; without a `return_url`
+    its customers come back to a page of ours."""
+
+    packs: tuple[Pack, ...] = ()
+    tax: bool = False
+    invoices: bool = False
+    return_url: str = ""
+
+
+@dataclass(frozen=True)
 class Tariff:
     """The services on sale by path, and everything's terms by path."""
 
@@ -64,6 +89,7 @@ class Tariff:
     patience: Patience = field(default_factory=Patience)
     declared: Mapping[str, str] = field(default_factory=dict[str, str])
     """KIE's names of the models that the operator added, each with the model that the sandbox plays for it."""
+    topup: TopUp = field(default_factory=TopUp)
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -23,12 +23,17 @@ from phaya.catalog.service import Generation, Rates
 from phaya.catalog.translation import untranslatable
 from phaya.credits import NOTHING, Credits, credits
 from phaya.settings import Settings
-from phaya.tariff import Stand, Tariff, Terms, standard
+from phaya.tariff import Pack, Stand, Tariff, Terms, TopUp, standard
 
 NAME = "phaya.toml"
 LONGEST_PATH = 63
-TAKEN = ("user", "services", "callback", "embedding", "media", "tts", "images", "videos", "audio", "models", "chat")
+TAKEN = (
+    *("user", "services", "callback", "embedding", "media", "tts", "images", "videos", "audio", "models", "chat"),
+    *("topup", "webhooks"),
+)
 """First parts of paths that are no service's own."""
+MOST_EXPENSIVE = 99_999_999
+"""What Stripe takes at the most, in the smallest unit of most currencies."""
 PLAYED = {"image": "gpt-image-2-text-to-image", "video": "sora-2-text-to-video", "audio": ""}
 """What the sandbox plays for a declared model without a base."""
 
@@ -138,7 +143,7 @@ def _plain(value: Any, key: str) -> JsonValue:
 
 
 def _tariff(document: _Table) -> Tariff:
-    document.only("service", "model", "breaker")
+    document.only("service", "model", "breaker", "topup")
     start = standard()
     services, terms = dict(start.services), dict(start.terms)
     played: dict[str, str] = {}
@@ -153,7 +158,7 @@ def _tariff(document: _Table) -> Tariff:
         services[path], terms[path], played[model] = service, Terms(service.rates), plays
     for path, table in entries.items():
         terms[path] = _terms(path, table, services, terms, entries)
-    return Tariff(services, terms, _patience(document.table("breaker")), played)
+    return Tariff(services, terms, _patience(document.table("breaker")), played, _topup(document.table("topup")))
 
 
 def _amount(value: object, key: str) -> Credits:
@@ -318,3 +323,32 @@ def _patience(table: _Table) -> Patience:
             raise _Wrong(table.at(name), "must be more than 0")
     counts = {name: int(given[name] or 1) for name in ("failures", "refusals") if name in given}
     return Patience(**(cast("dict[str, Any]", given) | counts))
+
+
+def _topup(table: _Table) -> TopUp:
+    table.only("packs", "tax", "invoices", "return_url")
+    key, packs = table.at("packs"), list[Pack]()
+    for given in table.get("packs", list, "a list of packs", []):
+        if not isinstance(given, dict):
+            raise _Wrong(key, 'must list packs as { credits = 100, price = 10000, currency = "thb" }')
+        pack = _pack(_Table(cast("dict[str, Any]", given), key))
+        if pack.id in {other.id for other in packs}:
+            raise _Wrong(key, f"has two packs of {pack.credits} credits in {pack.currency}")
+        packs.append(pack)
+    address = table.text("return_url")
+    if address and not address.startswith(("https://", "http://")):
+        raise _Wrong(table.at("return_url"), "must be an http or https address")
+    return TopUp(tuple(packs), table.switch("tax"), table.switch("invoices"), address)
+
+
+def _pack(table: _Table) -> Pack:
+    table.only("credits", "price", "currency")
+    amount, price = _amount(table.values.get("credits"), table.at("credits")), table.values.get("price")
+    if not amount:
+        raise _Wrong(table.at("credits"), "must be more than 0")
+    if not isinstance(price, int) or isinstance(price, bool) or not 0 < price <= MOST_EXPENSIVE:
+        raise _Wrong(table.at("price"), "must be a whole number of smallest units, such as 10000 for 100 THB")
+    currency = table.needed("currency").lower()
+    if len(currency) != 3 or not currency.isascii() or not currency.isalpha():
+        raise _Wrong(table.at("currency"), "must be three letters, such as thb")
+    return Pack(amount, price, currency)

@@ -22,6 +22,11 @@ console = Console()
 problems = Console(stderr=True)
 
 Account = Annotated[str, typer.Option("--account", help="E-mail address of the account.")]
+By = Annotated[str, typer.Option("--by", help="Who does it, for the books.")]
+Expires = Annotated[
+    str | None,
+    typer.Option("--expires", metavar="DATE|DAYS", help="Last day (UTC) such as 2026-12-31, or days from now."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

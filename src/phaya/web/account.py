@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from sqlalchemy import Connection
 from starlette.responses import StreamingResponse
 
-from phaya import keys, ledger, statements
+from phaya import grants, keys, ledger, statements
 from phaya.catalog.embedding import EmbeddingRequest
 from phaya.catalog.language import ChatRequest
+from phaya.credits import Credits
+from phaya.grants import Grant
 from phaya.ledger import Entry
 from phaya.system import System
 from phaya.tariff import Tariff
@@ -27,6 +30,7 @@ def routes() -> APIRouter:
     @router.get("/user/profile", tags=["Account"], operation_id="profile", responses=docs)
     async def profile(phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """Who the key belongs to, what the account holds and what the key may do."""
+        await _expire(phaya, caller.account_id)
         account = await phaya.database.read(keys.find_account, caller.account_id)
         key = caller.key
         return Json(
@@ -50,7 +54,8 @@ def routes() -> APIRouter:
     @router.get("/user/credits", tags=["Account"], operation_id="credits", responses=docs)
     async def balance(phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """The balance, straight from the ledger."""
-        held = await phaya.balance(caller.account_id)
+        await _expire(phaya, caller.account_id)
+        held, living = await phaya.database.read(_held, caller.account_id, phaya.clock.now())
         currency = phaya.settings.currency
         return Json(
             {
@@ -60,6 +65,9 @@ def routes() -> APIRouter:
                 "credits_balance_formatted": f"{held} {currency}",
                 "currency": currency,
                 "cached": False,
+                "expiring": [
+                    {"amount": grant.remaining, "expires_at": phaya.written(grant.expires_at)} for grant in living
+                ],
             }
         )
 
@@ -128,6 +136,17 @@ def routes() -> APIRouter:
         return Json({"success": True, "currency": phaya.settings.currency, "services": await on_sale(phaya)})
 
     return router
+
+
+async def _expire(phaya: System, account_id: str) -> None:
+    """Takes what has expired before a balance is told; the sweep may be minutes late."""
+    now = phaya.clock.now()
+    if await phaya.database.read(grants.lapsed, account_id, now):
+        await phaya.database.write(ledger.expire, account_id, now)
+
+
+def _held(connection: Connection, account_id: str, now: int) -> tuple[Credits, list[Grant]]:
+    return ledger.balance(connection, account_id), grants.living(connection, account_id, now)
 
 
 async def on_sale(phaya: System) -> list[dict[str, object]]:

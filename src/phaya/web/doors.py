@@ -18,7 +18,7 @@ from phaya.idempotency import Taken
 from phaya.schema import accounts
 from phaya.settings import Settings
 from phaya.tariff import Tariff
-from phaya.web import account, characters, chat, generations, jobs, media, platforms, voices, webhooks
+from phaya.web import account, characters, chat, generations, jobs, media, platforms, topup, voices, webhooks
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
 from phaya.web.openai import install as install_openai
@@ -43,7 +43,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
         ],
         max_age=86400,
     )
-    parts = (characters, voices, media, platforms, chat, account, webhooks, jobs)
+    parts = (characters, voices, media, platforms, chat, account, webhooks, topup, jobs)
     for router in (generations.routes(tariff), *(part.routes() for part in parts)):
         app.include_router(router, prefix="/api/v1")
     app.include_router(_health())
