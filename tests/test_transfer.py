@@ -282,7 +282,7 @@ async def test_a_folder_that_a_server_holds_is_neither_migrated_nor_copied(
 
 def test_the_sums_that_are_compared_are_of_every_amount() -> None:
     """A new column of money has to be compared as well."""
-    amounts = {"balance", "spent", "price", "returned", "amount"}
+    amounts = {"balance", "spent", "price", "returned", "amount", "remaining", "expired", "credits"}
     there = {column for one in metadata.sorted_tables for column in one.c if column.name in amounts}
 
     text_columns = {table.c.spent}  # the provider's own credits, as it wrote them

@@ -21,13 +21,29 @@ from phaya import ledger
 from phaya.database import Embedded
 from phaya.migrations import version
 from phaya.postgresql import PostgreSQL
-from phaya.schema import accounts, circuits, entries, jobs, keys, marks, metadata
+from phaya.schema import (
+    accounts,
+    circuits,
+    draws,
+    entries,
+    grants,
+    jobs,
+    keys,
+    marks,
+    metadata,
+    payments,
+    vouchers,
+)
 
 CHUNK = 1000
 """Rows that are in memory at a time."""
 OF_NODES = (marks, circuits)
 """What nodes note for each other; it may be there before the copy, and what is copied takes its place."""
-SUMS = (accounts.c.balance, keys.c.spent, jobs.c.price, jobs.c.returned, entries.c.amount, entries.c.id)
+SUMS = (
+    *(accounts.c.balance, keys.c.spent, jobs.c.price, jobs.c.returned, entries.c.amount, entries.c.id),
+    *(grants.c.amount, grants.c.remaining, grants.c.expired, draws.c.amount),
+    *(vouchers.c.credits, payments.c.credits, payments.c.price),
+)
 
 
 class Untransferable(Exception):

@@ -13,7 +13,7 @@ from phaya import vouchers
 from phaya.catalog.acceptance import faults
 from phaya.clock import written
 from phaya.credits import Credits, credits
-from phaya.errors import Closed, Fault, Invalid, TooLarge
+from phaya.errors import Fault, Invalid, NotFound, TooLarge
 from phaya.payments import Payment, State
 from phaya.system import System
 from phaya.tariff import Pack
@@ -181,9 +181,9 @@ async def _read(request: Request, phaya: System, model: type[M]) -> tuple[M, lis
 
 
 def _chosen(packs: tuple[Pack, ...], wanted: Wanted) -> Pack:
-    """The pack that is meant. Raises Invalid, or Closed where nothing is sold."""
+    """The pack that is meant. Raises Invalid, or NotFound where nothing is sold."""
     if not packs:
-        raise Closed("No credits are sold here at the moment.", 3600)
+        raise NotFound("No credits are sold here.")
     known = ", ".join(pack.id for pack in packs)
     if (wanted.pack is None) == (wanted.credits is None):
         raise Invalid(Fault("pack", f"either this or credits is needed; packs are {known}", "missing"))
