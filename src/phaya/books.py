@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.table import Table
 
 from phaya import inspection, operator, statements, transfer
 from phaya.clock import SystemClock
@@ -176,14 +175,18 @@ def reconcile_list(
     if as_json:
         print_json(found)
         return
-    table = Table("job", "account", "service", "state", "price", "returned", "ticket", "cost there", "trouble", "next")
     for job in found:
-        table.add_row(
-            job["job_id"], job["account"], job["service"], f"{job['state']}/{job['step']}", job["price"],
-            job["returned"], f"{job['ticket'] or '?'} ({job['provider_key'] or '?'})", job["provider_spent"] or "?",
-            job["trouble"] or job["error_code"] or "", f"{job['next']} {job['next_at'] or ''}".strip(),
-        )  # fmt: skip
-    console.print(table)
+        ticket = f"ticket {job['ticket'] or 'unknown'}, provider key {job['provider_key'] or 'unknown'}"
+        lines = (
+            f"{job['job_id']}  {job['service']}  {job['state']}/{job['step']}",
+            f"  {job['account']}: price {job['price']}, returned {job['returned']}",
+            f"  {ticket}, cost there {job['provider_spent'] or 'unknown'}",
+            f"  {job['trouble'] or job['error_code'] or 'no trouble told'}",
+            f"  next: {job['next']} {job['next_at'] or ''}".rstrip(),
+        )
+        console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    if not found:
+        console.print("No job is in doubt.")
 
 
 def reconcile_look(job: JobId, as_json: AsJson = False) -> None:

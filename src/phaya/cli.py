@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 import uvicorn
-from rich.table import Table
+from rich.table import Column, Table
 
 from phaya import __version__, books, till
 from phaya.errors import DatabaseDown
@@ -190,7 +190,7 @@ def keys_list(account: Account, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("id", "name", "key", "scopes", "cap", "spent", "")
+    table = Table(Column("id", no_wrap=True), "name", "key", "scopes", "cap", "spent", "")
     for key in found:
         table.add_row(
             key["key_id"], key["name"], key["prefix"] + "…", " ".join(key["scopes"]) or "all",
