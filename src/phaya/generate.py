@@ -11,7 +11,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-import orjson
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -22,7 +21,8 @@ from typer.main import get_command
 
 from phaya.catalog import CATALOG
 from phaya.catalog.service import Generation
-from phaya.client import ApiError, Client, Unreachable
+from phaya.client import ApiError, Unreachable, Wire
+from phaya.client.amounts import written
 from phaya.settings import Settings
 from phaya.tariff_file import BadTariff, tariff_of
 
@@ -180,7 +180,7 @@ async def _generate(
         return None
 
 
-async def follow(client: Client, service: str, job_id: str, label: str) -> dict[str, Any]:
+async def follow(client: Wire, service: str, job_id: str, label: str) -> dict[str, Any]:
     """Waits for a job with a progress bar on stderr; answers its last status."""
     status: dict[str, Any] = {}
     columns = (
@@ -200,12 +200,12 @@ class Stop(Exception):
     """The command ends with an error that the user should read."""
 
 
-def api() -> Client:
+def api() -> Wire:
     """A client by the environment: PHAYA_BASE (or PHAYA_BASE_URL) and PHAYA_API_KEY. Raises Stop."""
     key = os.environ.get("PHAYA_API_KEY")
     if not key:
         raise Stop("Set PHAYA_API_KEY to your key; 'phaya keys create' makes one.")
-    return Client(os.environ.get("PHAYA_BASE") or os.environ.get("PHAYA_BASE_URL") or DEFAULT_BASE, key)
+    return Wire(os.environ.get("PHAYA_BASE") or os.environ.get("PHAYA_BASE_URL") or DEFAULT_BASE, key)
 
 
 async def _guarded(work: Any) -> None:
@@ -222,4 +222,4 @@ async def _guarded(work: Any) -> None:
 
 def say(answer: Mapping[str, Any], as_json: bool, text: str) -> None:
     """Prints an answer on stdout, as JSON or as the one thing that matters of it."""
-    print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() if as_json else text)
+    print(written(answer).decode() if as_json else text)
