@@ -12,7 +12,7 @@ import typer
 import uvicorn
 from rich.table import Table
 
-from phaya import __version__, books
+from phaya import __version__, books, customer
 from phaya.errors import DatabaseDown
 from phaya.generate import commands as generate_commands
 from phaya.providers.roster import LANES
@@ -31,6 +31,7 @@ keys_app = typer.Typer(help="Make, list and revoke keys (operator).", no_args_is
 app.add_typer(keys_app, name="keys")
 books.install(app)
 app.add_typer(generate_commands(), name="generate")
+customer.install(app)
 
 Only = Annotated[
     list[str] | None,

@@ -76,7 +76,7 @@ def _command(service: type[Generation]) -> Callable[..., None]:
         wait, out, as_json, dry_run = (given.pop(name) for name in ("wait", "out", "json", "dry_run"))
         body = _body(service, given)
         asyncio.run(
-            _guarded(_generate(service, body, wait=wait or out is not None, out=out, as_json=as_json, dry=dry_run))
+            guarded(_generate(service, body, wait=wait or out is not None, out=out, as_json=as_json, dry=dry_run))
         )
 
     parameters = [parameter for name, field in service.model_fields.items() for parameter in _options(name, field)]
@@ -201,14 +201,19 @@ class Stop(Exception):
 
 
 def api() -> Wire:
-    """A client by the environment: PHAYA_BASE (or PHAYA_BASE_URL) and PHAYA_API_KEY. Raises Stop."""
+    """A client of the Phaya that `address` names. Raises Stop."""
+    return Wire(*address())
+
+
+def address() -> tuple[str, str]:
+    """Base and key by the environment: PHAYA_BASE (or PHAYA_BASE_URL) and PHAYA_API_KEY. Raises Stop."""
     key = os.environ.get("PHAYA_API_KEY")
     if not key:
         raise Stop("Set PHAYA_API_KEY to your key; 'phaya keys create' makes one.")
-    return Wire(os.environ.get("PHAYA_BASE") or os.environ.get("PHAYA_BASE_URL") or DEFAULT_BASE, key)
+    return os.environ.get("PHAYA_BASE") or os.environ.get("PHAYA_BASE_URL") or DEFAULT_BASE, key
 
 
-async def _guarded(work: Any) -> None:
+async def guarded(work: Any) -> None:
     """Runs a command; what went wrong is one line on stderr and an exit code: 1, or 3 where nobody answers."""
     try:
         await work
