@@ -6,7 +6,7 @@ import base64
 import binascii
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from mcp_types import (
 from phaya.agents.desk import Api, Budget, OverBudget
 from phaya.agents.tools import CONTROLS, LONGEST_WAIT, Offer, offers, prices
 from phaya.client.amounts import texts, written
+from phaya.client.jobs import results
 from phaya.client.refusals import ApiError, Unreachable
 from phaya.links import CONTENT_TYPES, UNKNOWN_TYPE
 
@@ -142,7 +143,7 @@ class Desk:
             _only(given, "path")
             file = Path(_text(given, "path")).expanduser()
             try:
-                return await self._api.upload(file.name, file.read_bytes())
+                return await self._api.keep(file.name, file.read_bytes())
             except OSError as error:
                 raise BadCall(f"path: {file} cannot be read: {error.strerror}") from error
         _only(given, "data")
@@ -150,7 +151,7 @@ class Desk:
         if data.startswith("data:"):
             data = data.partition(",")[2]
         try:
-            return await self._api.upload("upload", base64.b64decode(data, validate=True))
+            return await self._api.keep("upload", base64.b64decode(data, validate=True))
         except binascii.Error as error:
             raise BadCall(f"data: is not base64: {error}") from error
 
@@ -161,7 +162,7 @@ class Desk:
         """A job with its results: links to them, small pictures themselves, and every field as data."""
         self._budget.see(status)
         blocks: list[ContentBlock] = []
-        links = list(results(status))
+        links = results(status)
         for number, link in enumerate(links):
             name = urlsplit(link).path.rpartition("/")[2]
             blocks.append(
@@ -185,7 +186,7 @@ class Desk:
         if (found := RESULT.fullmatch(uri)) is None:
             raise BadCall(f"Resources are named phaya://jobs/<job_id>/<number>, not {uri[:200]}.")
         status = await self._status(found[1], 0)
-        links = list(results(status))
+        links = results(status)
         if int(found[2]) >= len(links):
             raise BadCall(f"Job {found[1]} is {status['state']} and has {len(links)} results.")
         link = links[int(found[2])]
@@ -196,19 +197,6 @@ class Desk:
             )
         blob = base64.b64encode(content[1]).decode()
         return ReadResourceResult(contents=[BlobResourceContents(uri=uri, mime_type=content[0], blob=blob)])
-
-
-def results(status: Mapping[str, Any]) -> Iterator[str]:
-    """The links of a job's results, each once."""
-    if status.get("state") != "completed":
-        return
-    found: dict[str, None] = {}
-    for name, value in status.items():
-        if name.endswith(("_url", "_urls")) and name != "status_url":
-            for link in value if isinstance(value, list) else [value]:  # pyright: ignore[reportUnknownVariableType]
-                if isinstance(link, str):
-                    found[link] = None
-    yield from found
 
 
 def _type(name: str) -> str:

@@ -21,7 +21,7 @@ class Api(Protocol):
         """A POST, with an idempotency key where one is given."""
         ...
 
-    async def upload(self, name: str, content: bytes) -> dict[str, Any]:
+    async def keep(self, name: str, content: bytes) -> dict[str, Any]:
         """Keeps a file."""
         ...
 

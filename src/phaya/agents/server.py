@@ -25,10 +25,11 @@ from mcp_types import (
 )
 
 from phaya import __version__
-from phaya.agents.calls import BadCall, Desk, results
+from phaya.agents.calls import BadCall, Desk
 from phaya.agents.desk import Api, Budget
 from phaya.agents.tools import tools
 from phaya.client import Wire
+from phaya.client.jobs import results
 from phaya.client.refusals import ApiError, Unreachable
 
 T = TypeVar("T")

@@ -51,15 +51,17 @@ class Wire:
         """A GET below the base. Raises ApiError or Unreachable."""
         return await self._ask("GET", path, None)
 
-    async def post(self, path: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+    async def post(
+        self, path: str, body: Mapping[str, Any], key: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         """A POST below the base, under an idempotency key, its own or `key`: one whose answer was lost is sent again,
         a few times, and neither done nor charged twice. Raises ApiError or Unreachable.
         """
-        key = key or str(uuid.uuid4())
+        sent = {"Idempotency-Key": key or str(uuid.uuid4()), **(headers or {})}
         lost = False
         for pause in PAUSES:
             try:
-                return await self._ask("POST", path, body, key)
+                return await self._ask("POST", path, body, sent)
             except Unreachable as error:
                 if not (error.sent or lost):
                     raise  # nobody is there: that is to be known now
@@ -70,7 +72,7 @@ class Wire:
                 pause = max(pause, error.retry_after or 0)
             lost = True
             await asyncio.sleep(pause)
-        return await self._ask("POST", path, body, key)
+        return await self._ask("POST", path, body, sent)
 
     async def follow(self, service: str, job_id: str, *, pause: float = 1.0) -> AsyncIterator[dict[str, Any]]:
         """The job's status at each change, until it has ended.
@@ -78,7 +80,15 @@ class Wire:
         It listens to the job's events; a server that has none, or a proxy that holds them back, is polled every
         `pause` seconds. What fails on the way is tried again.
         """
-        path = f"{service}/status/{job_id}"
+        async for status in self._follow(f"{service}/status/{job_id}", pause):
+            yield status
+
+    async def follow_job(self, job_id: str) -> AsyncIterator[dict[str, Any]]:
+        """The same for a job of any service, in its own words."""
+        async for status in self._follow(f"jobs/{job_id}", 1.0):
+            yield status
+
+    async def _follow(self, path: str, pause: float) -> AsyncGenerator[dict[str, Any]]:
         failures, last, streams = 0, "", True
         while True:
             heard = self._events(f"{path}/events", last) if streams else self._poll(path)
@@ -102,7 +112,7 @@ class Wire:
                 after = error.retry_after if isinstance(error, ApiError) else None
                 await asyncio.sleep(after or min(2.0**failures / 2, 10))
 
-    async def upload(self, name: str, content: bytes) -> dict[str, Any]:
+    async def keep(self, name: str, content: bytes) -> dict[str, Any]:
         """Keeps a file on the server; the answer's `url` is good as any input. Raises ApiError or Unreachable."""
         form = aiohttp.FormData()
         form.add_field("file", content, filename=name)
@@ -134,6 +144,23 @@ class Wire:
                     size += file.write(chunk)
         return size
 
+    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """What the server says bit by bit after a POST, which is sent once. Raises ApiError or Unreachable."""
+        assert self._session is not None
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=300)
+        sent = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
+        try:
+            async with self._session.post(
+                f"{self._base}/{path}", data=orjson.dumps(dict(body)), headers=sent, timeout=patience
+            ) as answer:
+                if answer.status >= 400:
+                    raise refused(answer.status, answer.headers, await answer.read())
+                async for lines in _lines(answer.content):
+                    if lines.get(b"data", b"[DONE]") != b"[DONE]":
+                        yield read(lines[b"data"])
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unreachable(f"{self._base} went silent: {error}", sent=True) from error
+
     async def _poll(self, path: str) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
         """One poll, in the form of events."""
         yield "", await self.get(path)
@@ -152,24 +179,19 @@ class Wire:
                     raise refused(answer.status, answer.headers, await answer.read())
                 if answer.content_type != "text/event-stream":
                     raise Silent
-                rest = b""
-                async for chunk in answer.content.iter_any():
-                    *events, rest = (rest + chunk).split(b"\n\n")
-                    for event in events:
-                        lines = {name: value for name, _, value in (one.partition(b": ") for one in event.split(b"\n"))}
-                        if b"data" in lines:
-                            yield lines.get(b"id", b"").decode(), read(lines[b"data"])
+                async for lines in _lines(answer.content):
+                    if b"data" in lines:
+                        yield lines.get(b"id", b"").decode(), read(lines[b"data"])
         except aiohttp.SocketTimeoutError as error:
             raise Silent from error
         except aiohttp.ClientError as error:
             raise Unreachable(f"No Phaya answers at {self._base}: {error}", sent=False) from error
 
     async def _ask(
-        self, method: str, path: str, body: Mapping[str, Any] | None, key: str | None = None
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         data = None if body is None else orjson.dumps(dict(body))
-        sent = {"Content-Type": "application/json"} | ({} if key is None else {"Idempotency-Key": key})
-        return await self._send(method, path, data, sent)
+        return await self._send(method, path, data, {"Content-Type": "application/json", **(headers or {})})
 
     async def _send(self, method: str, path: str, data: Any, sent: Mapping[str, str]) -> dict[str, Any]:
         assert self._session is not None
@@ -186,3 +208,12 @@ class Wire:
             return read(content)
         except ValueError as error:
             raise Unreachable(f"What answers at {self._base} is no Phaya: {content[:200]!r}", sent=True) from error
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[dict[bytes, bytes]]:
+    """The events of a stream, each by the names of its lines."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *events, rest = (rest + chunk).split(b"\n\n")
+        for event in events:
+            yield {name: value for name, _, value in (one.partition(b": ") for one in event.split(b"\n"))}

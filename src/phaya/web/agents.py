@@ -126,7 +126,7 @@ class Inside:
         sent = {"content-type": "application/json"} | ({} if key is None else {"idempotency-key": key})
         return await self._ask("POST", f"/api/v1/{path}", dumps(dict(body)), sent)
 
-    async def upload(self, name: str, content: bytes) -> dict[str, Any]:
+    async def keep(self, name: str, content: bytes) -> dict[str, Any]:
         """Keeps a file. Raises ApiError."""
         mark = uuid4().hex
         head = f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
