@@ -43,18 +43,21 @@ class AsyncClient(Wire, AsyncServices):
 
         A create whose answer is lost is sent again under the same idempotency key, and bought once.
         """
-        body = {name: await self._uploaded(value) for name, value in fields.items() if value is not None}
+        body = await self.ready(fields)
         if (hook := options.get("webhook_url")) is not None:
             body["webhook_url"] = hook
         cancel_after = options.get("cancel_after")
         headers = {} if cancel_after is None else {"Cancel-After": str(cancel_after)}
-        created = await self.post(_create_path(service), body, options.get("idempotency_key"), headers)
+        created = await self.post(await self._create_path(service), body, options.get("idempotency_key"), headers)
         return AsyncJob(self, created)
 
     async def price(self, service: str, **fields: Any) -> Decimal:
         """What a request would cost; nothing is charged."""
-        body = {name: await self._uploaded(value) for name, value in fields.items() if value is not None}
-        return (await self.post(f"{service}/estimate", body))["credits"]
+        return (await self.post(f"{service}/estimate", await self.ready(fields)))["credits"]
+
+    async def ready(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """A request's body: what is None left out, files of this machine uploaded and exchanged for their links."""
+        return {name: await self._uploaded(value) for name, value in fields.items() if value is not None}
 
     async def job(self, job_id: str) -> AsyncJob:
         """A job of this account."""
@@ -107,16 +110,19 @@ class AsyncClient(Wire, AsyncServices):
         """What is on sale, with schemas and prices."""
         return (await self.get("services"))["services"]
 
+    async def _create_path(self, service: str) -> str:
+        """Where a service is asked for; of those that an operator added, the server knows."""
+        if service in CREATE_PATHS:
+            return CREATE_PATHS[service]
+        known = {str(one["service"]): str(one["create"]) for one in await self.services()}
+        return known.get(service, f"{service}/create").partition("/api/v1/")[2] or f"{service}/create"
+
     async def _uploaded(self, value: Any) -> Any:
         if isinstance(value, Path):
             return await self.upload(value)
         if isinstance(value, list | tuple):
             return [await self._uploaded(one) for one in cast("list[Any]", value)]
         return value
-
-
-def _create_path(service: str) -> str:
-    return CREATE_PATHS.get(service, f"{service}/create")
 
 
 def _talk(talk: Talk, system: str | None) -> dict[str, Any]:

@@ -123,6 +123,10 @@ class AsyncJob(KnownJob):
         await self._client.download(self.url, file)
         return file
 
+    async def fetch(self, link: str, file: Path) -> int:
+        """Saves one of its results; answers its size in bytes."""
+        return await self._client.download(link, file)
+
     async def cancel(self) -> bool:
         """Ends it and returns its credits; False where it had ended already."""
         done: bool = (await self._client.post(f"jobs/{self.id}/cancel", {}))["success"]
