@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -139,12 +140,12 @@ async def test_a_failed_job_is_exit_code_1_with_the_reason(phaya: Phaya) -> None
     assert "provider" in problems
 
 
-async def test_where_no_server_answers_the_exit_code_is_3(tmp_path: Path) -> None:
+async def test_where_no_server_answers_the_exit_code_is_4(tmp_path: Path) -> None:
     code, _, problems = await phaya_command(
         "generate", "text-to-image", "--prompt", "x", PHAYA_BASE="http://127.0.0.1:9/api/v1", PHAYA_API_KEY="pk_x"
     )
 
-    assert code == 3
+    assert code == 4
     assert "No Phaya answers at http://127.0.0.1:9" in problems
 
 
@@ -160,3 +161,102 @@ async def test_services_lists_every_price(phaya: Phaya) -> None:
 
     assert code == 0
     assert {"text-to-image", "phaya-gpt"} <= {service["service"] for service in orjson.loads(printed)}
+
+
+async def test_a_file_is_uploaded_and_all_results_are_saved_in_a_folder(phaya: Phaya, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (64, 64), "red").save(photo)
+    (out := tmp_path / "out").mkdir()
+
+    code, printed, problems = await phaya_command(
+        "generate", "image-to-video", "--image-url", str(photo), "--duration", "1", "--out", str(out),
+        **user_of(phaya),
+    )  # fmt: skip
+
+    assert code == 0, problems
+    assert [Path(printed.strip())] == list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed", "code", "told"),
+    [
+        (("--prompt", "x"), {"PHAYA_API_KEY": "pk_wrong"}, 3, "This API key is not valid"),
+        (("--prompt", "x", "--aspect-ratio", "2:1"), {}, 2, "'2:1' is not one of"),
+        (("--prompt", " "), {}, 3, "prompt: must not be blank"),
+        (("--prompt", "x"), {"PHAYA_API_KEY": ""}, 2, "Set PHAYA_API_KEY"),
+    ],
+)
+async def test_a_script_can_tell_from_the_exit_code_what_went_wrong(
+    phaya: Phaya, tmp_path: Path, arguments: tuple[str, ...], changed: dict[str, str], code: int, told: str
+) -> None:
+    environment = user_of(phaya) | {"XDG_CONFIG_HOME": str(tmp_path)} | changed
+
+    ended, printed, problems = await phaya_command("generate", "text-to-image", *arguments, **environment)
+
+    assert (code, "") == (ended, printed)
+    assert told in problems
+
+
+async def test_a_file_that_is_not_there_is_misuse(phaya: Phaya) -> None:
+    code, _, problems = await phaya_command("generate", "image-to-video", "--image-url", "gone.png", **user_of(phaya))
+
+    assert code == 2
+    assert "--image-url: gone.png is no link, and there is no such file." in problems
+
+
+async def test_jobs_are_listed_waited_for_shown_and_cancelled(phaya: Phaya) -> None:
+    user = user_of(phaya) | {"PHAYA_API_KEY": await phaya.new_key("10")}
+    _, job, _ = await phaya_command("generate", "text-to-image", "--prompt", "A kite", **user)
+    waited = await phaya_command("jobs", "wait", job.strip(), **user)
+    _, slow, _ = await phaya_command("generate", "text-to-image", "--prompt", "A slow sunrise [slow 60]", **user)
+    cancelled = await phaya_command("jobs", "cancel", slow.strip(), **user)
+    again = await phaya_command("jobs", "cancel", slow.strip(), **user)
+    _, listed, _ = await phaya_command("jobs", "list", "--json", **user)
+    _, shown, _ = await phaya_command("jobs", "show", job.strip(), **user)
+    strange = await phaya_command("jobs", "show", "nothing", **user)
+    _, balance, _ = await phaya_command("balance", **user)
+
+    assert waited[1].strip() == orjson.loads(shown)["image_url"]
+    assert (0, 2, 3) == (cancelled[0], again[0], strange[0])
+    assert ["cancelled", "completed"] == [one["state"] for one in orjson.loads(listed)["jobs"]]
+    assert balance.strip() == "9"
+
+
+async def test_an_interrupted_wait_leaves_the_job_and_says_how_to_go_on(phaya: Phaya) -> None:
+    user = user_of(phaya) | {"PHAYA_API_KEY": await phaya.new_key("10")}
+    command = ("generate", "text-to-image", "--prompt", "A slow sunrise [slow 60]", "--wait")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "phaya", *command, env=os.environ | user,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while not (jobs := (await phaya.get("jobs?state=processing", key=user["PHAYA_API_KEY"])).json["jobs"]):
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, problems = await asyncio.wait_for(process.communicate(), 30)
+
+    assert process.returncode == 130
+    assert f"phaya jobs wait {jobs[0]['job_id']}" in " ".join(problems.decode().split())
+
+
+async def test_chat_answers_one_question_or_goes_on(phaya: Phaya) -> None:
+    code, answer, problems = await phaya_command(
+        "chat", "Say hello in Thai.", "--system", "Be brief.", **user_of(phaya)
+    )
+
+    assert code == 0, problems
+    assert answer.strip()
+
+
+async def test_a_login_is_checked_and_then_used(phaya: Phaya, tmp_path: Path) -> None:
+    home = {"XDG_CONFIG_HOME": str(tmp_path)}
+    base = f"{phaya.url}/api/v1"
+    wrong, _, _ = await phaya_command("login", "--base", base, "--key", "pk_wrong", **home)
+    before, _, _ = await phaya_command("balance", **home)
+    code, _, told = await phaya_command("login", "--base", base, "--key", phaya.key, **home)
+    after, balance, _ = await phaya_command("balance", **home)
+
+    assert (3, 2, 0, 0) == (wrong, before, code, after)
+    assert phaya.email in told
+    assert float(balance) == float(await phaya.balance())

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from conftest import Phaya
 from phaya.catalog import SERVICES
-from phaya.client import ApiError, Client
+from phaya.client import ApiError, Wire
 from phaya.serving import listen, serving
 
 pytestmark = pytest.mark.anyio
@@ -25,15 +25,15 @@ STATES = ("queued", "processing", "completed")
 
 
 @asynccontextmanager
-async def older(*routes: Route) -> AsyncGenerator[Client]:
+async def older(*routes: Route) -> AsyncGenerator[Wire]:
     """A client of a server that has only these routes."""
     with listen("127.0.0.1", 0) as listener:
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with serving(Starlette(routes=list(routes)), listener), Client(base, "pk_x") as client:
+        async with serving(Starlette(routes=list(routes)), listener), Wire(base, "pk_x") as client:
             yield client
 
 
-async def followed(client: Client, job: str, pause: float = 0.01) -> list[str]:
+async def followed(client: Wire, job: str, pause: float = 0.01) -> list[str]:
     async with asyncio.timeout(60):
         return [status["state"] async for status in client.follow("text-to-image", job, pause=pause)]
 
@@ -42,7 +42,7 @@ async def test_following_a_job_is_one_request(phaya: Phaya) -> None:
     key = await phaya.new_key("5", rate=None)
     job = (await phaya.create(SERVICES["text-to-image"], key, prompt="A slow sunrise [slow 1]"))["job_id"]
 
-    async with Client(f"{phaya.url}/api/v1", key) as client:
+    async with Wire(f"{phaya.url}/api/v1", key) as client:
         states = await followed(client, job)
 
     assert states[-1] == "completed"
@@ -51,7 +51,7 @@ async def test_following_a_job_is_one_request(phaya: Phaya) -> None:
 
 
 async def test_a_job_that_is_not_there_is_told_as_such(phaya: Phaya) -> None:
-    async with Client(f"{phaya.url}/api/v1", phaya.key) as client:
+    async with Wire(f"{phaya.url}/api/v1", phaya.key) as client:
         with pytest.raises(ApiError, match="There is no job nothing"):
             await followed(client, "nothing")
 

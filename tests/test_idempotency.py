@@ -27,7 +27,7 @@ from conftest import Clock, Phaya, Reply, running
 from phaya import idempotency, keys, ledger
 from phaya.calls import Chat, KieTask, pack
 from phaya.catalog import CATALOG
-from phaya.client import ApiError, Client, Unreachable
+from phaya.client import ApiError, Unreachable, Wire
 from phaya.clock import DAY
 from phaya.credits import NOTHING, Credits, credits
 from phaya.database import Database, Embedded
@@ -650,7 +650,7 @@ async def losing(url: str, times: int) -> AsyncGenerator[str]:
 async def test_the_command_lines_client_sends_a_lost_create_again_and_pays_once(phaya: Phaya) -> None:
     key = await phaya.new_key("9")
 
-    async with losing(phaya.url, 2) as base, Client(base, key) as client:
+    async with losing(phaya.url, 2) as base, Wire(base, key) as client:
         made = await client.post(PICTURE, {"prompt": "Lost twice"})
         more = await client.post(PICTURE, {"prompt": "Lost twice"})
 
@@ -659,10 +659,10 @@ async def test_the_command_lines_client_sends_a_lost_create_again_and_pays_once(
 
 
 async def test_the_command_lines_client_tells_at_once_what_cannot_be_helped(phaya: Phaya) -> None:
-    async with Client(f"http://127.0.0.1:{servers.free_port()}/api/v1", "pk_x") as nobody:
+    async with Wire(f"http://127.0.0.1:{servers.free_port()}/api/v1", "pk_x") as nobody:
         with pytest.raises(Unreachable):
             await nobody.post(PICTURE, {"prompt": "x"})
-    async with Client(f"{phaya.url}/api/v1", await phaya.new_key(None)) as poor:
+    async with Wire(f"{phaya.url}/api/v1", await phaya.new_key(None)) as poor:
         with pytest.raises(ApiError) as refused:
             await poor.post(PICTURE, {"prompt": "x"})
     assert refused.value.status == 402

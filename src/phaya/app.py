@@ -49,4 +49,7 @@ async def _running(
         app.state.system = system
         app.state.parting = system.lookout.part
         app.router.routes.extend(media_routes(system.results.storage))
-        yield
+        try:
+            yield
+        finally:
+            await app.state.agents.close()

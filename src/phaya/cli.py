@@ -12,7 +12,7 @@ import typer
 import uvicorn
 from rich.table import Column, Table
 
-from phaya import __version__, books, till
+from phaya import __version__, books, customer, till
 from phaya.errors import DatabaseDown
 from phaya.generate import commands as generate_commands
 from phaya.providers.roster import LANES
@@ -32,6 +32,7 @@ app.add_typer(keys_app, name="keys")
 books.install(app)
 till.install(app)
 app.add_typer(generate_commands(), name="generate")
+customer.install(app)
 
 Only = Annotated[
     list[str] | None,

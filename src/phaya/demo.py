@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from phaya.client import ApiError, Client
+from phaya.client import ApiError, Wire
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 ACCOUNT = "demo@phaya.example"
@@ -41,7 +41,7 @@ async def run(out: Path) -> int:
                                  "--credits", START, "--rate", "600", "--json")
                 )  # fmt: skip
                 console.print(f"A key for {ACCOUNT}, with {START} credits: {made['key'][:11]}…\n")
-                async with Client(base, made["key"]) as client:
+                async with Wire(base, made["key"]) as client:
                     await _show(client, out)
             console.print((await _phaya(environment, "check")).decode().strip())
         except (DemoFailed, ApiError) as error:
@@ -97,7 +97,7 @@ async def _phaya(environment: Mapping[str, str], *arguments: str) -> bytes:
     return printed
 
 
-async def _show(client: Client, out: Path) -> None:
+async def _show(client: Wire, out: Path) -> None:
     columns = (
         TextColumn("{task.description}", table_column=Column(min_width=29, no_wrap=True)),
         BarColumn(12),
@@ -132,7 +132,7 @@ async def _show(client: Client, out: Path) -> None:
 class _Shop:
     """Buys things, each with a line of progress."""
 
-    def __init__(self, client: Client, out: Path, progress: Progress) -> None:
+    def __init__(self, client: Wire, out: Path, progress: Progress) -> None:
         self._client = client
         self._out = out
         self._progress = progress
@@ -174,7 +174,7 @@ class _Shop:
         return status
 
 
-async def _statement(client: Client) -> None:
+async def _statement(client: Wire) -> None:
     history = (await client.get("user/credits/history"))["history"]
     table = Table("statement", "credits", "job", title="The ledger")
     for entry in reversed(history):

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
-import orjson
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from phaya.catalog import CATALOG
 from phaya.catalog.service import Generation
-from phaya.client import ApiError, Client, Unreachable
+from phaya.client import ApiError, AsyncClient, AsyncJob, ClientError
+from phaya.client.amounts import written
+from phaya.client.place import NoKey
 from phaya.settings import Settings
 from phaya.tariff_file import BadTariff, tariff_of
 
-DEFAULT_BASE = "http://127.0.0.1:8000/api/v1"
 errors = Console(stderr=True)
 
 
@@ -75,14 +76,17 @@ def _command(service: type[Generation]) -> Callable[..., None]:
     def run(**given: Any) -> None:
         wait, out, as_json, dry_run = (given.pop(name) for name in ("wait", "out", "json", "dry_run"))
         body = _body(service, given)
-        asyncio.run(
-            _guarded(_generate(service, body, wait=wait or out is not None, out=out, as_json=as_json, dry=dry_run))
-        )
+        perform(_generate(service, body, wait=wait or out is not None, out=out, as_json=as_json, dry=dry_run))
 
-    parameters = [parameter for name, field in service.model_fields.items() for parameter in _options(name, field)]
+    files = service.inputs()
+    parameters = [
+        parameter
+        for name, field in service.model_fields.items()
+        for parameter in _options(name, field, file=name in files)
+    ]
     parameters += [
         _option("wait", bool, False, "Wait for the result, with a progress bar."),
-        _option("out", Path | None, None, "Save the result here (waits for it)."),
+        _option("out", Path | None, None, "Save the result here, or all results in this folder (waits for them)."),
         _option("json", bool, False, "Print the API's answer as JSON."),
         _option("dry_run", bool, False, "Only say what it would cost."),
     ]
@@ -91,7 +95,7 @@ def _command(service: type[Generation]) -> Callable[..., None]:
     return run
 
 
-def _options(name: str, field: FieldInfo) -> list[inspect.Parameter]:
+def _options(name: str, field: FieldInfo, *, file: bool) -> list[inspect.Parameter]:
     kind = field.annotation
     inner = next((part for part in get_args(kind) if isinstance(part, type) and issubclass(part, BaseModel)), None)
     if inner is not None:
@@ -105,7 +109,7 @@ def _options(name: str, field: FieldInfo) -> list[inspect.Parameter]:
             for part, one in inner.model_fields.items()
         ]
     default = None if field.is_required() else field.get_default(call_default_factory=True)
-    told = field.description or ""
+    told = f"{field.description or ''} A link, or a file to upload.".strip() if file else field.description or ""
     if default not in (None, "", []) and not isinstance(default, bool):
         told = f"{told} (default {default})".strip()
     if field.is_required():
@@ -149,12 +153,13 @@ def _body(service: type[Generation], given: Mapping[str, Any]) -> dict[str, Any]
 
 
 async def _generate(
-    service: type[Generation], body: dict[str, Any], *, wait: bool, out: Path | None, as_json: bool, dry: bool
+    service: type[Generation], given: dict[str, Any], *, wait: bool, out: Path | None, as_json: bool, dry: bool
 ) -> None:
-    async with api() as client:
+    async with AsyncClient() as client:
+        body = await client.ready(_with_files(service, given))
         answer = await client.post(service.create_path(), body | ({"dry_run": True} if dry else {}))
         for warning in answer["warnings"]:
-            errors.print(f"[yellow]{warning}[/yellow]")
+            errors.print(f"[yellow]{escape(warning)}[/yellow]")
         if dry:
             return say(
                 answer,
@@ -163,63 +168,111 @@ async def _generate(
             )
         if not wait:
             return say(answer, as_json, answer["job_id"])
-        status = await follow(client, service.home(), answer["job_id"], service.name())
-        if status["state"] != "completed":
-            if as_json:
-                say(status, as_json, "")
-            raise Stop(status["error"] or status["message"])
-        if status["result_url"] is None:  # what was made is no file
-            text = str(next((status[name] for name in service.answer.fields if status.get(name)), ""))
-            if out is not None:
-                out.write_text(text, encoding="utf-8")
-            return say(status, as_json, str(out or text))
-        if out is not None:
-            size = await client.download(status["result_url"], out)
-            errors.print(f"{out}: {size} bytes, {answer['credits_used']} credits")
-        say(status, as_json, str(out or status["result_url"]))
+        await finish(AsyncJob(client, answer), service.name(), out, as_json, tuple(service.answer.fields))
         return None
 
 
-async def follow(client: Client, service: str, job_id: str, label: str) -> dict[str, Any]:
-    """Waits for a job with a progress bar on stderr; answers its last status."""
-    status: dict[str, Any] = {}
+def _with_files(service: type[Generation], body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with files of this machine as paths. Raises Misuse for what is neither a link nor a file."""
+
+    def found(name: str, value: str) -> str | Path:
+        if value.startswith(("http://", "https://", "data:")):
+            return value
+        file = Path(value).expanduser()
+        if not file.is_file():
+            raise Misuse(f"--{name.replace('_', '-')}: {value} is no link, and there is no such file.")
+        return file
+
+    taken = dict(body)
+    for name in service.inputs():
+        match taken.get(name):
+            case str() as value:
+                taken[name] = found(name, value)
+            case list() as values:  # pyright: ignore[reportUnknownVariableType]
+                taken[name] = [found(name, str(value)) for value in values]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            case _:
+                pass
+    return taken
+
+
+async def finish(
+    job: AsyncJob, label: str, out: Path | None, as_json: bool, facts: Sequence[str] = ("text", "character_id")
+) -> None:
+    """Waits for a job with a progress bar on stderr, saves and prints what came of it. Raises Stop where it failed.
+
+    Into a folder all results are saved, under their own names. `facts` are the fields of results that are no files.
+    """
+    await _follow(job, label)
+    if job.state != "completed":
+        if as_json:
+            say(job.status, as_json, "")
+        raise Stop(job.error or job.status["message"])
+    if not job.urls:
+        text = next((str(job.status[name]) for name in facts if job.status.get(name)), "")
+        if out is not None:
+            out.write_text(text, encoding="utf-8")
+        return say(job.status, as_json, str(out or text))
+    if out is None:
+        return say(job.status, as_json, "\n".join(job.urls))
+    files: list[Path] = []
+    for link in job.urls if out.is_dir() else job.urls[:1]:
+        file = out / urlsplit(link).path.rpartition("/")[2] if out.is_dir() else out
+        size = await job.fetch(link, file)
+        errors.print(f"{file}: {size} bytes, {job.credits_used:f} credits", highlight=False)
+        files.append(file)
+    return say(job.status, as_json, "\n".join(map(str, files)))
+
+
+async def _follow(job: AsyncJob, label: str) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[state]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=errors) as progress:
-        bar = progress.add_task(label, total=1.0, state="queued")
-        async for status in client.follow(service, job_id):
-            progress.update(bar, completed=status["progress"], state=status["state"])
-    return status
+    try:
+        with Progress(*columns, console=errors) as progress:
+            bar = progress.add_task(label, total=1.0, state=job.state)
+            async for status in job.iter_events():
+                progress.update(bar, completed=status["progress"], state=status["state"])
+    except asyncio.CancelledError:
+        errors.print(f"The job goes on; 'phaya jobs wait {job.id}' takes it up again.", highlight=False)
+        raise
 
 
 class Stop(Exception):
-    """The command ends with an error that the user should read."""
+    """The job failed, and the user should read why."""
 
 
-def api() -> Client:
-    """A client by the environment: PHAYA_BASE (or PHAYA_BASE_URL) and PHAYA_API_KEY. Raises Stop."""
-    key = os.environ.get("PHAYA_API_KEY")
-    if not key:
-        raise Stop("Set PHAYA_API_KEY to your key; 'phaya keys create' makes one.")
-    return Client(os.environ.get("PHAYA_BASE") or os.environ.get("PHAYA_BASE_URL") or DEFAULT_BASE, key)
+class Misuse(Exception):
+    """The command was given something that it cannot use."""
 
 
-async def _guarded(work: Any) -> None:
-    """Runs a command; what went wrong is one line on stderr and an exit code: 1, or 3 where nobody answers."""
+FAILED, MISUSED, REFUSED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 130
+"""Exit codes. A server that is there but cannot serve (5xx) counts as not reached: try again later."""
+
+
+def perform(work: Coroutine[Any, Any, None]) -> None:
+    """Runs a command; what went wrong is one line on stderr and an exit code."""
     try:
-        await work
-    except (Stop, ApiError) as error:
-        errors.print(f"[red]{error}[/red]", highlight=False)
-        sys.exit(1)
-    except Unreachable as error:
-        errors.print(f"[red]{error}[/red]", highlight=False)
-        sys.exit(3)
+        asyncio.run(work)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Stop as error:
+        _end(error, FAILED)
+    except (Misuse, NoKey, OSError) as error:
+        _end(error, MISUSED)
+    except ApiError as error:
+        _end(error, REFUSED if error.status < 500 else UNREACHABLE)
+    except ClientError as error:
+        _end(error, UNREACHABLE)
+
+
+def _end(error: Exception, code: int) -> NoReturn:
+    errors.print(f"[red]{escape(str(error))}[/red]", highlight=False, soft_wrap=True)
+    sys.exit(code)
 
 
 def say(answer: Mapping[str, Any], as_json: bool, text: str) -> None:
     """Prints an answer on stdout, as JSON or as the one thing that matters of it."""
-    print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() if as_json else text)
+    print(written(answer).decode() if as_json else text)

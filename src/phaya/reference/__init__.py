@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from phaya.reference.commands import cli_page
+from phaya.reference.methods import methods_module
 from phaya.reference.services import price_list, service_pages
 from phaya.reference.settings import is_secret, settings_page
 from phaya.reference.skill import skill_page
@@ -24,6 +25,7 @@ def pages() -> dict[str, str]:
         "docs/settings.md": settings_page(),
         "docs/cli.md": cli_page(),
         "skill/SKILL.md": skill_page(),
+        "src/phaya/client/services.py": methods_module(),
     }
 
 

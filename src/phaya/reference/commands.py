@@ -19,9 +19,14 @@ def cli_page() -> str:
             "# Command line",
             NOTICE,
             "`keys`, `credits`, `reconcile` and `check` work on the data folder of this machine, through the running "
-            "server where there is one; `migrate` and `copy` want no server to run. `generate` is a client: it calls "
-            "the API at `PHAYA_BASE` (by default `http://127.0.0.1:8000/api/v1`) with the key in `PHAYA_API_KEY`, and "
-            "ends with 1 where the job or the request failed, with 3 where no server answers.",
+            "server where there is one; `migrate` and `copy` want no server to run.",
+            "`generate`, `jobs`, `chat`, `balance` and `mcp` call any Phaya: at `PHAYA_BASE` with the key in "
+            "`PHAYA_API_KEY`, else as `phaya login` kept them. Results go to stdout, all else to stderr. They end with "
+            "0 where all went well, 1 where the job failed, 2 where the command was given something wrong, 3 where the "
+            "server refused (key, credits, scope, fields, rate), 4 where no server answers or it cannot serve now, 130 "
+            "where they were interrupted: the job goes on. An option that names a picture, film or sound takes a link, "
+            "or a file, which is uploaded first.",
+            "`phaya --install-completion` makes the shell complete commands and options.",
             *_command("phaya", get_command(app)),
         ]
     )

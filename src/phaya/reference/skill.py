@@ -28,6 +28,8 @@ def skill_page() -> str:
             "# Phaya",
             "Two environment variables are needed: `PHAYA_API_KEY` (starts with `pk_`) and `PHAYA_BASE` (the API's "
             "address, ending in `/api/v1`). Every request carries `Authorization: Bearer $PHAYA_API_KEY`.",
+            "Where the tools of Phaya's MCP server are at hand (`text_to_image`, `wait_job`, …), use them: they "
+            "do the same. Clients add it as `phaya mcp`, or as the server's address with `/mcp`.",
             "## How it goes",
             "\n".join(
                 [
