@@ -216,3 +216,14 @@ async def test_the_door_takes_valid_keys_and_budgets_only(phaya: Phaya, headers:
     sent = headers if status == 401 else headers | {"X-API-Key": phaya.key}
     async with phaya.session.post(f"{phaya.url}/mcp", json={}, headers=sent) as answer:
         assert answer.status == status
+
+
+async def test_nobody_listens_at_a_door_without_sessions(phaya: Phaya) -> None:
+    answer = await phaya.ask("GET", "/mcp")
+
+    assert (405, "POST") == (answer.status, answer.headers["Allow"])
+
+
+async def test_a_trailing_slash_leads_to_the_same_door(phaya: Phaya) -> None:
+    async with phaya.session.post(f"{phaya.url}/mcp/", json={}) as answer:
+        assert answer.status == 401

@@ -212,6 +212,7 @@ async def test_jobs_are_listed_waited_for_shown_and_cancelled(phaya: Phaya) -> N
     cancelled = await phaya_command("jobs", "cancel", slow.strip(), **user)
     again = await phaya_command("jobs", "cancel", slow.strip(), **user)
     _, listed, _ = await phaya_command("jobs", "list", "--json", **user)
+    _, table, _ = await phaya_command("jobs", "list", **user, COLUMNS="80")
     _, shown, _ = await phaya_command("jobs", "show", job.strip(), **user)
     strange = await phaya_command("jobs", "show", "nothing", **user)
     _, balance, _ = await phaya_command("balance", **user)
@@ -219,6 +220,7 @@ async def test_jobs_are_listed_waited_for_shown_and_cancelled(phaya: Phaya) -> N
     assert waited[1].strip() == orjson.loads(shown)["image_url"]
     assert (0, 2, 3) == (cancelled[0], again[0], strange[0])
     assert ["cancelled", "completed"] == [one["state"] for one in orjson.loads(listed)["jobs"]]
+    assert job.strip() in table
     assert balance.strip() == "9"
 
 

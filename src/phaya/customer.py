@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from phaya.client import AsyncClient
 from phaya.client.place import DEFAULT_BASE, keep, place
@@ -50,7 +50,8 @@ def jobs_list(
                     break
         if as_json:
             return say({"jobs": found}, as_json, "")
-        table = Table("job", "service", "state", "credits", "created")
+        whole = Column("job", min_width=36, no_wrap=True)  # it is to be copied
+        table = Table(whole, "service", "state", "credits", "created")
         for job in found:
             spent = job["credits_used"] - (job["credits_refunded"] or 0)
             table.add_row(job["job_id"], job["service"], job["state"], f"{spent:f}", job["created_at"])

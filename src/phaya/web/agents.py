@@ -38,7 +38,8 @@ LARGEST_BODY = 32_000_000
 def install(app: FastAPI) -> None:
     """Hangs the door into the app."""
     app.state.agents = Agents(app)
-    app.router.routes.append(Route("/mcp", app.state.agents, methods=["GET", "POST", "DELETE"]))
+    # Without sessions there is nothing to listen to (GET) and nothing to end (DELETE).
+    app.router.routes.append(Route("/mcp", app.state.agents, methods=["POST"]))
 
 
 class Agents:

@@ -57,6 +57,8 @@ class Signpost:
 
     def _meant(self, path: str) -> str:
         path = path.replace("\0", "\ufffd")
+        if path == "/mcp/":
+            return "/mcp"
         if not (path.startswith("/api/v1/") or is_openai(path)):
             return path
         path = path.rstrip("/") or "/"
