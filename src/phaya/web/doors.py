@@ -18,7 +18,7 @@ from phaya.idempotency import Taken
 from phaya.schema import accounts
 from phaya.settings import Settings
 from phaya.tariff import Tariff
-from phaya.web import account, characters, chat, generations, jobs, media, platforms, voices, webhooks
+from phaya.web import account, characters, chat, console, generations, jobs, media, platforms, voices, webhooks
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
 from phaya.web.openai import install as install_openai
@@ -48,6 +48,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
         app.include_router(router, prefix="/api/v1")
     app.include_router(_health())
     install_openai(app)
+    app.include_router(console.routes())
     app.add_exception_handler(PhayaError, _refused)
     app.add_exception_handler(Taken, replayed)
     app.add_exception_handler(RequestValidationError, _misread)
