@@ -191,7 +191,7 @@ class Cluster:
     async def finish(self, seconds: float = 150) -> dict[str, dict[str, Any]]:
         """Every accepted job's status, once all have ended."""
         found: dict[str, dict[str, Any]] = {}
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds + 0.5 * len(self.accepted)):
             for job in self.accepted:
                 while True:
                     status, told = await self.ask("GET", f"text-to-image/status/{job}")

@@ -12,7 +12,7 @@ import typer
 import uvicorn
 from rich.table import Column, Table
 
-from phaya import __version__, books, customer, till
+from phaya import __version__, books, customer, operator, till
 from phaya.errors import DatabaseDown
 from phaya.generate import commands as generate_commands
 from phaya.providers.roster import LANES
@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="Make, list and revoke keys (operator).", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+console_app = typer.Typer(help="Let people into the web console (operator).", no_args_is_help=True)
+app.add_typer(console_app, name="console")
 books.install(app)
 till.install(app)
 app.add_typer(generate_commands(), name="generate")
@@ -70,12 +72,15 @@ def serve(
         if settings.database_url is None:
             lock(settings.data_dir).close()
         asyncio.run(probe(settings, public_url))
+        first = asyncio.run(operator.carry_out(settings, "console first", credits="100" if settings.sandbox else "0"))
         phaya = create_app(settings, public_url, only=lanes)
-    except (InUse, DatabaseDown, Misfit, BadTariff, BadStorage) as error:
+    except (InUse, DatabaseDown, Misfit, BadTariff, BadStorage, operator.Refused) as error:
         stop(str(error))
     problems.print(
         f"Phaya {__version__} on {public_url}" + ("  (sandbox: no provider keys)" if settings.sandbox else "")
     )
+    if first["path"]:
+        problems.print(f"Open this link once to make the first account: {public_url}{first['path']}", soft_wrap=True)
     config = uvicorn.Config(
         phaya,
         log_config=None,
@@ -205,6 +210,17 @@ def keys_revoke(account: Account, key_id: Annotated[str, typer.Argument(help="Th
     """End a key for good."""
     if not order("keys revoke", account=account, key_id=key_id)["revoked"]:
         stop("There is no such living key of this account.")
+
+
+@console_app.command("link")
+def console_link(account: Account, as_json: AsJson = False) -> None:
+    """Print a link, good once and for a day, that sets an account's password for the console."""
+    made = order("console link", account=account)
+    if as_json:
+        print_json(made)
+        return
+    print((read_settings().public_url or "http://127.0.0.1:8000") + made["path"])
+    problems.print(f"Good once, until {made['expires_at']}. Opening it sets the password of {made['account']}.")
 
 
 @app.command()

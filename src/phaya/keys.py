@@ -23,6 +23,9 @@ ALPHABET = string.ascii_letters + string.digits
 LENGTH = 48
 PREFIX = 11  # "pk_" and eight characters: enough to find a key, useless to guess one
 
+SCOPES = ("generate", "chat", "webhooks")
+"""Scopes beside the paths of the services."""
+
 MISSING = "Send your API key as 'Authorization: Bearer pk_…' or 'X-API-Key: pk_…'."
 WRONG = "This API key is not valid."
 FOREIGN = (
@@ -54,6 +57,10 @@ class Key:
     rate: int | None
     expires_at: int | None
     revoked_at: int | None
+
+    def lives(self, now: int) -> bool:
+        """Whether it was neither revoked nor has run out."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def allows(self, *names: str) -> bool:
         """Whether one of the scopes is granted. Reading one's own jobs and credits needs none."""
@@ -141,6 +148,7 @@ def mint(
     cap: Credits | None = None,
     scopes: Sequence[str] = (),
     rate: int | None = None,
+    expires_at: int | None = None,
     draw: Callable[[], str] = draw_key,
 ) -> tuple[str, Key]:
     """Makes a key and returns its text, which is kept nowhere, beside what is. Raises Invalid."""
@@ -150,6 +158,8 @@ def mint(
         raise Invalid(Fault("cap", "must not be negative"))
     if rate is not None and rate < 1:
         raise Invalid(Fault("rate", "must be at least 1 request a minute"))
+    if expires_at is not None and expires_at <= now:
+        raise Invalid(Fault("expires_at", "must be in the future"))
     text = draw()
     row = connection.execute(
         insert(keys)
@@ -163,6 +173,7 @@ def mint(
             cap=None if cap is None else cap.units,
             rate=rate,
             created_at=now,
+            expires_at=expires_at,
         )
         .returning(keys)
     ).one()
@@ -176,7 +187,7 @@ def authenticate(connection: Connection, secret: bytes, text: str, now: int) -> 
     for row in found:
         if hmac.compare_digest(row.hash, mark):
             key = _key(row)
-            if key.revoked_at is None and (key.expires_at is None or now < key.expires_at):
+            if key.lives(now):
                 return key
     raise Unauthorized(WRONG)
 
@@ -195,6 +206,11 @@ def listing(connection: Connection, account_id: str) -> list[tuple[Key, str, int
     """An account's keys with prefix and time of making, oldest first."""
     rows = connection.execute(select(keys).where(keys.c.account_id == account_id).order_by(keys.c.created_at))
     return [(_key(row), row.prefix, row.created_at) for row in rows]
+
+
+def find(connection: Connection, key_id: str) -> Key:
+    """The key with this id."""
+    return _key(connection.execute(select(keys).where(keys.c.id == key_id)).one())
 
 
 def _account(row: Row[tuple[object, ...]]) -> Account:

@@ -19,7 +19,7 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
-from phaya import inspection, keys, ledger, reconciliation, sales, statements
+from phaya import inspection, keys, ledger, logins, reconciliation, sales, statements
 from phaya.clock import Clock, written
 from phaya.credits import credits
 from phaya.database import Database, InUse
@@ -31,8 +31,6 @@ from phaya.tariff_file import tariff_of
 log = structlog.get_logger()
 
 LONGEST_LINE = 1_000_000
-SCOPES = ("generate", "chat", "webhooks")
-"""Scopes beside the paths of the services."""
 
 
 class Refused(Exception):
@@ -41,7 +39,7 @@ class Refused(Exception):
 
 def create_key(connection: Connection, secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Makes a key (and its account, if new), with a first grant if asked for."""
-    known = (*SCOPES, *asked["services"])
+    known = (*keys.SCOPES, *asked["services"])
     strange = set(asked["scopes"]) - set(known)
     if strange:
         raise Invalid(Fault("scope", f"must be one of {', '.join(known)}, not {', '.join(sorted(strange))}"))
@@ -169,6 +167,8 @@ COMMANDS: Mapping[str, Command] = {
     "vouchers revoke": sales.revoke_voucher,
     "payments list": sales.list_payments,
     "payments events": sales.list_events,
+    "console link": logins.command,
+    "console first": logins.first_command,
     "check": inspection.check,
     "check files": inspection.stored,
 }

@@ -202,6 +202,37 @@ circuits = Table(  # the breaker's, where several nodes share it; see breaker.py
     Column("reason", Text, nullable=False),
 )
 
+logins = Table(  # who may sign in to the console with a password
+    "logins",
+    metadata,
+    Column("account_id", String(36), ForeignKey("accounts.id"), primary_key=True),
+    Column("key_id", String(36), ForeignKey("keys.id"), nullable=False),  # what its sessions act with; has no text
+    Column("password", String(200), nullable=False),  # argon2id
+    Column("changed_at", BigInteger, nullable=False),
+)
+
+invitations = Table(  # one-time links that set a password
+    "invitations",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id")),  # null: makes an account
+    Column("credits", BigInteger, nullable=False, server_default="0"),  # granted to the account that it makes
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+sessions = Table(  # browsers that are signed in
+    "sessions",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("account_id", String(36), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("key_id", String(36), ForeignKey("keys.id"), nullable=False),
+    Column("owner", Boolean, nullable=False),  # signed in by password, so that keys may be managed
+    Column("created_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_sessions_expires_at", "expires_at"),
+)
+
 marks = Table(  # what all nodes of a database must agree on
     "marks",
     metadata,

@@ -27,6 +27,7 @@ from phaya.schema import (
     draws,
     entries,
     grants,
+    invitations,
     jobs,
     keys,
     marks,
@@ -42,7 +43,7 @@ OF_NODES = (marks, circuits)
 SUMS = (
     *(accounts.c.balance, keys.c.spent, jobs.c.price, jobs.c.returned, entries.c.amount, entries.c.id),
     *(grants.c.amount, grants.c.remaining, grants.c.expired, draws.c.amount),
-    *(vouchers.c.credits, payments.c.credits, payments.c.price),
+    *(vouchers.c.credits, payments.c.credits, payments.c.price, invitations.c.credits),
 )
 
 

@@ -51,10 +51,8 @@ def credential(request: Request) -> str:
     raise Unauthorized(keys.MISSING)
 
 
-async def _enter(request: Request, quota: str) -> Caller:
-    phaya = system(request)
-    text = credential(request)
-    key = await phaya.database.read(keys.authenticate, phaya.secret, text, phaya.clock.now())
+async def admit(request: Request, phaya: System, key: Key, quota: str) -> None:
+    """Counts a request in one of its key's windows. Raises QuotaSpent."""
     polls = quota == POLLS
     limit = phaya.settings.polls_per_minute if polls else phaya.settings.requests_per_minute
     if key.rate is not None:
@@ -65,6 +63,13 @@ async def _enter(request: Request, quota: str) -> Caller:
     except QuotaSpent as error:
         request.state.quota = error.quota
         raise
+
+
+async def _enter(request: Request, quota: str) -> Caller:
+    phaya = system(request)
+    text = credential(request)
+    key = await phaya.database.read(keys.authenticate, phaya.secret, text, phaya.clock.now())
+    await admit(request, phaya, key, quota)
     return Caller(key)
 
 

@@ -23,6 +23,7 @@ from phaya.web import (
     agents,
     characters,
     chat,
+    console,
     generations,
     jobs,
     media,
@@ -61,6 +62,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
     app.include_router(_health())
     install_openai(app)
     agents.install(app)
+    app.include_router(console.routes())
     app.add_exception_handler(PhayaError, _refused)
     app.add_exception_handler(Taken, replayed)
     app.add_exception_handler(RequestValidationError, _misread)

@@ -92,7 +92,7 @@ def _add_service(router: APIRouter, service: type[Generation], tariff: Tariff) -
                 return Json(order, headers=patience.headers)
 
             def tell(left: Credits) -> Answer:
-                return json_answer(_created(phaya, service, order, left))
+                return json_answer(created(phaya, service, order, left))
 
             left = await phaya.workflow.open(order.job, stamp=stamp, tell=tell)
             if patience.seconds and (told := await _settled(request, phaya, caller, order, patience)):
@@ -243,7 +243,7 @@ async def draft(
     return Order(job, [*accepted.warnings, *phaya.workflow.roster.kie_routes.notes(call)])
 
 
-def _created(phaya: System, service: type[Generation], order: Order, left: Credits) -> Mapping[str, object]:
+def created(phaya: System, service: type[Generation], order: Order, left: Credits) -> Mapping[str, object]:
     """What a create answers, with what is left of the balance."""
     job = order.job
     return {
@@ -283,7 +283,7 @@ async def _settled(
         return None
     service = phaya.tariff.services[job.service]
     left = await phaya.balance(caller.account_id)
-    return {**_created(phaya, service, order, left), **tell(phaya, job, service), "credits_balance": left}
+    return {**created(phaya, service, order, left), **tell(phaya, job, service), "credits_balance": left}
 
 
 async def quote(phaya: System, caller: Caller, accepted: Accepted[Generation]) -> Mapping[str, object]:

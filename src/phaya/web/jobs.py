@@ -67,12 +67,12 @@ def routes() -> APIRouter:
             _moment("since", since),
             _moment("until", until),
             sandbox,
-            None if cursor is None else _read_cursor(cursor),
+            None if cursor is None else read_cursor(cursor),
         )
         found = await phaya.database.read(jobs.history, caller.account_id, search, limit + 1)
         page, last = found[:limit], found[limit - 1] if len(found) > limit else None
-        following = last and base64.urlsafe_b64encode(f"{last.created_at} {last.id}".encode()).decode().rstrip("=")
-        return Json({"success": True, "jobs": [_told(phaya, job) for job in page], "next_cursor": following})
+        following = last and write_cursor(last)
+        return Json({"success": True, "jobs": [told(phaya, job) for job in page], "next_cursor": following})
 
     @router.get(
         "/jobs/{job_id}",
@@ -90,8 +90,8 @@ def routes() -> APIRouter:
         if_none_match: IfNoneMatch = None,
     ) -> Response:
         """Where a job stands, in its own service's words."""
-        find = partial(_any_job, phaya, caller, job_id)
-        return await status_answer(request, phaya, caller, wait, find, partial(_told, phaya))
+        find = partial(any_job, phaya, caller, job_id)
+        return await status_answer(request, phaya, caller, wait, find, partial(told, phaya))
 
     @router.get(
         "/jobs/{job_id}/events",
@@ -104,12 +104,12 @@ def routes() -> APIRouter:
         job_id: str, request: Request, phaya: Phaya, caller: Listening, last_event_id: LastEventId = None
     ) -> Response:
         """A job's states as they change, in its own service's words."""
-        return await event_answer(request, phaya, partial(_any_job, phaya, caller, job_id), partial(_told, phaya))
+        return await event_answer(request, phaya, partial(any_job, phaya, caller, job_id), partial(told, phaya))
 
     @router.post("/jobs/{job_id}/cancel", operation_id="cancel_job", responses=docs)
     async def cancel(job_id: str, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """Ends a job and returns its credits; `success` is false where it has ended already."""
-        job = await _any_job(phaya, caller, job_id)
+        job = await any_job(phaya, caller, job_id)
         if job.service in CALLS:
             return Json({"success": False, "message": "A call ends with its request; hang up to end it."})
         return await call_off(phaya, caller, job)
@@ -117,7 +117,7 @@ def routes() -> APIRouter:
     return router
 
 
-async def _any_job(phaya: System, caller: Caller, job_id: str) -> Job:
+async def any_job(phaya: System, caller: Caller, job_id: str) -> Job:
     """The caller's job or call. Raises NotFound."""
     job = await phaya.database.read(jobs.find, job_id, caller.account_id)
     if job is None or not (job.service in phaya.tariff.services or job.service in CALLS):
@@ -125,7 +125,8 @@ async def _any_job(phaya: System, caller: Caller, job_id: str) -> Job:
     return job
 
 
-def _told(phaya: System, job: Job) -> Mapping[str, object]:
+def told(phaya: System, job: Job) -> Mapping[str, object]:
+    """A job or call in its own service's words."""
     if job.service not in CALLS:
         return tell(phaya, job, phaya.tariff.services[job.service])
     usage = orjson.loads(job.results)["facts"].get("usage") if job.results else None
@@ -171,7 +172,13 @@ def _moment(name: str, given: datetime | None) -> int | None:
         raise Invalid(Fault(name, "is a time that no job can have", "datetime", "query")) from None
 
 
-def _read_cursor(cursor: str) -> tuple[int, str]:
+def write_cursor(last: Job) -> str:
+    """Where the page behind a job begins."""
+    return base64.urlsafe_b64encode(f"{last.created_at} {last.id}".encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str) -> tuple[int, str]:
+    """What `write_cursor` wrote. Raises Invalid."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):

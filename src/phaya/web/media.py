@@ -55,24 +55,7 @@ def routes() -> APIRouter:
     async def upload(request: Request, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """Keeps a picture, film or sound for a while; its `url` is good as any input."""
         caller.need("media/upload", "generate")
-        with tempfile.TemporaryDirectory(dir=phaya.intake.folder) as folder:
-            file = Path(folder) / "upload"
-            await _receive(request, file, phaya.settings.upload_bytes)
-            key, found = await phaya.intake.keep_upload(file)
-        url = phaya.results.storage.link(key)
-        return Json(
-            {
-                "success": True,
-                "url": url,
-                "media": found.kind,
-                "content_type": found.content_type,
-                "bytes": found.bytes,
-                "width": found.width,
-                "height": found.height,
-                "seconds": round(found.seconds, 3),
-                "expires_at": phaya.written(phaya.clock.now() + int(phaya.settings.media_days * DAY)),
-            }
-        )
+        return Json(await keep_file(request, phaya))
 
     @router.get("/media/queue/stats", operation_id="media_queue_stats", responses=plain_docs())
     async def stats(phaya: Phaya, caller: Polling) -> Json:  # pyright: ignore[reportUnusedFunction]
@@ -83,6 +66,25 @@ def routes() -> APIRouter:
         return Json({"success": True, **total, "lanes": lanes})
 
     return router
+
+
+async def keep_file(request: Request, phaya: System) -> dict[str, object]:
+    """Keeps the file of a multipart form and tells what it is. Raises Invalid or TooLarge."""
+    with tempfile.TemporaryDirectory(dir=phaya.intake.folder) as folder:
+        file = Path(folder) / "upload"
+        await _receive(request, file, phaya.settings.upload_bytes)
+        key, found = await phaya.intake.keep_upload(file)
+    return {
+        "success": True,
+        "url": phaya.results.storage.link(key),
+        "media": found.kind,
+        "content_type": found.content_type,
+        "bytes": found.bytes,
+        "width": found.width,
+        "height": found.height,
+        "seconds": round(found.seconds, 3),
+        "expires_at": phaya.written(phaya.clock.now() + int(phaya.settings.media_days * DAY)),
+    }
 
 
 class _Tally:

@@ -1,0 +1,229 @@
+"""Who may use the console: passwords, one-time links that set them, and the sessions of browsers.
+
+A session acts with a key, as every request does: one that signed in with a key acts with that key, within its scopes
+and cap; one that signed in with a password acts with a key of the account that nobody knows the text of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import Connection, delete, insert, select, update
+
+from phaya import keys, ledger
+from phaya.clock import DAY, MINUTE, written
+from phaya.credits import Credits, credits
+from phaya.errors import Fault, Invalid, NotFound, Unauthorized
+from phaya.keys import Account, Key
+from phaya.schema import accounts, invitations, logins, sessions
+
+LASTING = 14 * DAY
+"""How long a session lasts."""
+LINK_LASTING = DAY
+SEEN_EVERY = 10 * MINUTE
+"""How exactly it is known when a session was last used; a write for each request would be too much."""
+KEY_NAME = "console"
+RATE = 600
+"""Requests a minute of a console's own key."""
+SHORTEST, LONGEST = 10, 200
+"""Characters of a password."""
+WRONG = "These do not fit together. Check the address, the password or the key, and try again."
+OVER = "This link was used or has run out. The operator makes a new one with 'phaya console link'."
+
+_hasher = PasswordHasher()
+NOBODY = _hasher.hash(secrets.token_hex(16))
+"""What a password is compared with where there is no account, so that both take the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that is signed in. `owner` says that it was by password: then keys may be managed."""
+
+    hash: str
+    account: Account
+    key: Key
+    owner: bool
+    seen_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a password is checked against, and the key that its sessions act with."""
+
+    account_id: str
+    key_id: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A one-time link: for an account, or for one that it makes."""
+
+    email: str | None
+    account_id: str | None
+    credits: Credits
+
+
+def draw() -> str:
+    """A fresh token of 256 bits."""
+    return secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> str:
+    """What stands for a token in the database. A token has its 256 bits, so no salt is needed."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def hashed(password: str) -> str:
+    """A password as it is stored; takes tens of milliseconds. Raises Invalid."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise Invalid(Fault("password", f"must have {SHORTEST} to {LONGEST} characters"))
+    return _hasher.hash(password)
+
+
+def fits(stored: str, password: str) -> bool:
+    """Whether a password is the stored one; takes tens of milliseconds."""
+    try:
+        return _hasher.verify(stored, password[: LONGEST + 1])
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def find(connection: Connection, email: str) -> Login | None:
+    """The login of an account, if it has one."""
+    row = connection.execute(
+        select(logins)
+        .join(accounts, accounts.c.id == logins.c.account_id)
+        .where(accounts.c.email == email.strip().lower())
+    ).one_or_none()
+    return None if row is None else Login(row.account_id, row.key_id, row.password)
+
+
+def begin(connection: Connection, token: str, account_id: str, key_id: str, now: int, *, owner: bool) -> None:
+    """Opens a session, and forgets those that have run out."""
+    connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
+    connection.execute(
+        insert(sessions).values(
+            hash=digest(token), account_id=account_id, key_id=key_id, owner=owner, created_at=now, seen_at=now,
+            expires_at=now + LASTING,
+        )
+    )  # fmt: skip
+
+
+def resume(connection: Connection, token: str, now: int) -> Session:
+    """The living session of a token. Raises Unauthorized."""
+    row = connection.execute(
+        select(sessions).where(sessions.c.hash == digest(token), sessions.c.expires_at > now)
+    ).one_or_none()
+    if row is None or not (key := keys.find(connection, row.key_id)).lives(now):
+        raise Unauthorized("Sign in first.")
+    return Session(row.hash, keys.find_account(connection, row.account_id), key, row.owner, row.seen_at)
+
+
+def seen(connection: Connection, session: str, now: int) -> None:
+    """Notes that a session is used."""
+    connection.execute(update(sessions).where(sessions.c.hash == session).values(seen_at=now))
+
+
+def end(connection: Connection, session: str) -> None:
+    """Signs one browser out."""
+    connection.execute(delete(sessions).where(sessions.c.hash == session))
+
+
+def end_all(connection: Connection, session: Session) -> None:
+    """Signs out every browser of the account; of a key, those that signed in with it."""
+    these = sessions.c.account_id == session.account.id
+    if not session.owner:
+        these &= sessions.c.key_id == session.key.id
+    connection.execute(delete(sessions).where(these))
+
+
+def invite(connection: Connection, token: str, account_id: str | None, amount: Credits, now: int) -> int:
+    """Writes a one-time link down; answers until when it is good. An account's former links are good no more."""
+    connection.execute(delete(invitations).where(invitations.c.expires_at <= now))
+    if account_id is not None:
+        connection.execute(delete(invitations).where(invitations.c.account_id == account_id))
+    until = now + LINK_LASTING
+    connection.execute(
+        insert(invitations).values(
+            hash=digest(token), account_id=account_id, credits=amount.units, expires_at=until
+        )
+    )  # fmt: skip
+    return until
+
+
+def invitation(connection: Connection, token: str, now: int) -> Invitation:
+    """What a link is for. Raises NotFound."""
+    row = connection.execute(
+        select(invitations, accounts.c.email)
+        .outerjoin(accounts, accounts.c.id == invitations.c.account_id)
+        .where(invitations.c.hash == digest(token), invitations.c.expires_at > now)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(OVER)
+    return Invitation(row.email, row.account_id, Credits(row.credits))
+
+
+def accept(connection: Connection, secret: bytes, token: str, email: str, password: str, now: int) -> Login:
+    """Uses a link up: sets the password (hashed before) and signs out whoever knew the former one.
+
+    Raises NotFound where the link is used or over, and Invalid where a new account's address is taken.
+    """
+    asked = invitation(connection, token, now)
+    if not connection.execute(delete(invitations).where(invitations.c.hash == digest(token))).rowcount:
+        raise NotFound(OVER)  # used at this very moment
+    if asked.account_id is None:
+        taken = select(accounts.c.id).where(accounts.c.email == email.strip().lower())
+        if connection.execute(taken).one_or_none() is not None:
+            raise Invalid(Fault("email", "has an account already; 'phaya console link --account' makes its link"))
+        account = keys.open_account(connection, email, now)
+        if asked.credits:
+            ledger.grant(connection, account.id, asked.credits, "to begin with", now)
+    else:
+        account = keys.find_account(connection, asked.account_id)
+    known = connection.execute(select(logins).where(logins.c.account_id == account.id)).one_or_none()
+    if known is None:
+        _, key = keys.mint(connection, secret, account, KEY_NAME, now, rate=RATE)  # its text is kept nowhere
+        values = {"account_id": account.id, "key_id": key.id, "password": password, "changed_at": now}
+        connection.execute(insert(logins).values(values))
+        return Login(account.id, key.id, password)
+    connection.execute(
+        update(logins).where(logins.c.account_id == account.id).values(password=password, changed_at=now)
+    )
+    connection.execute(delete(sessions).where(sessions.c.account_id == account.id, sessions.c.owner))
+    key_id: str = known.key_id
+    if not keys.find(connection, key_id).lives(now):  # revoked by the operator, who now lets the account in again
+        _, key = keys.mint(connection, secret, account, KEY_NAME, now, rate=RATE)
+        connection.execute(update(logins).where(logins.c.account_id == account.id).values(key_id=key.id))
+        key_id = key.id
+    return Login(account.id, key_id, password)
+
+
+def own_keys(connection: Connection, account_id: str) -> list[tuple[Key, str, int]]:
+    """An account's keys as its owner sees them: without the console's own."""
+    mine = connection.execute(select(logins.c.key_id).where(logins.c.account_id == account_id)).scalar()
+    listed = keys.listing(connection, account_id)
+    return [(key, prefix, made) for key, prefix, made in listed if key.id != mine]
+
+
+def command(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The operator's command: a link that sets the password of an account, which is made if it is new."""
+    account = keys.open_account(connection, asked["account"], now)
+    token = draw()
+    until = invite(connection, token, account.id, Credits(0), now)
+    return {"account": account.email, "path": f"/welcome/{token}", "expires_at": written(until)}
+
+
+def first_command(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """For a database without any account, a link that makes the first one, with some credits. Else no path."""
+    if connection.execute(select(accounts.c.id).limit(1)).one_or_none() is not None:
+        return {"path": None}
+    token = draw()
+    invite(connection, token, None, credits(asked["credits"]), now)
+    return {"path": f"/welcome/{token}"}

@@ -1,0 +1,240 @@
+// The console's behaviour. Pages work without it; with it prices are live, results appear in place and files upload.
+const csrf = document.body.dataset.csrf ?? "";
+const all = (query, root = document) => [...root.querySelectorAll(query)];
+
+async function send(path, body, more = {}) {
+  const answer = await fetch(path, { method: "POST", body, headers: { "X-Part": "1", "X-Csrf": csrf, ...more } });
+  if (answer.ok) return answer;
+  const told = await answer.json().catch(() => ({}));
+  throw new Error(told.message ?? `HTTP ${answer.status}`);
+}
+
+function complain(form, error) {
+  const place = form.querySelector("[data-error]");
+  place.textContent = error?.message ?? "";
+  place.hidden = !error;
+}
+
+function filled(form) {
+  const data = new URLSearchParams(new FormData(form));
+  for (const group of all("[data-closed]", form))
+    for (const field of all("[name]", group)) data.delete(field.name);
+  return data;
+}
+
+// Price: asked again a moment after each change; only the newest answer counts.
+function priced(form) {
+  const place = form.querySelector("[data-price-text]");
+  let timer, turn = 0;
+  const ask = async () => {
+    const mine = ++turn;
+    const told = await send(form.dataset.price, filled(form)).then((a) => a.json()).catch((e) => ({ message: e.message }));
+    if (mine !== turn) return;
+    const [cost, after] = place.children;
+    cost.textContent = told.cost ?? "";
+    after.textContent = [told.after ?? (form.checkValidity() ? told.message : ""), ...(told.warnings ?? [])].join(" ");
+    place.classList.toggle("short", told.cost !== undefined && !told.ready);
+  };
+  const soon = () => { clearTimeout(timer); timer = setTimeout(ask, 350); };
+  form.addEventListener("input", soon);
+  form.addEventListener("change", soon);
+  ask();
+}
+
+// Buying: one press at a time; the form's own key makes sure that it buys once.
+function buying(form) {
+  const button = form.querySelector("button.main"), words = button.textContent;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (button.disabled) return;
+    complain(form);
+    button.disabled = true;
+    button.textContent = button.dataset.working;
+    try {
+      const answer = await send(form.action, filled(form));
+      form.elements.once.value = answer.headers.get("X-Once");
+      place(await answer.text());
+      if (matchMedia("(max-width: 860px)").matches) document.getElementById("stage").scrollIntoView({ block: "start" });
+    } catch (error) { complain(form, error); }
+    button.disabled = false;
+    button.textContent = words;
+    form.dispatchEvent(new Event("change"));
+  });
+}
+
+function place(html) {
+  const stage = document.getElementById("stage");
+  stage.innerHTML = html;
+  enliven(stage);
+}
+
+// Progress: the job's events until its end, then the finished part from the server.
+function follow(part) {
+  const bar = part.querySelector("progress"), percent = part.querySelector("[data-percent]");
+  const source = new EventSource(part.dataset.events);
+  const finish = async () => {
+    source.close();
+    const answer = await fetch(part.dataset.part, { headers: { "X-Part": "1" } });
+    if (part.isConnected && answer.ok) place(await answer.text());
+    const state = document.querySelector("[data-state]");
+    if (state) location.reload();
+  };
+  source.addEventListener("status", (event) => {
+    const job = JSON.parse(event.data);
+    if (!part.isConnected) return source.close();
+    bar.value = job.progress;
+    percent.textContent = `${Math.round(job.progress * 100)} %`;
+    if (["completed", "failed", "cancelled"].includes(job.state)) finish();
+  });
+}
+
+// Files: dropped or chosen, uploaded at once; their addresses go into the field.
+function dropping(box) {
+  const text = box.querySelector("textarea"), input = box.querySelector("input"), state = box.querySelector("[data-drop-state]");
+  const most = Number(box.dataset.many);
+  const take = async (files) => {
+    state.textContent = box.dataset.working;
+    try {
+      for (const file of [...files].slice(0, most)) {
+        const data = new FormData();
+        data.append("file", file);
+        const { url } = await (await send("/upload", data)).json();
+        text.value = most > 1 && text.value.trim() ? `${text.value.trim()}\n${url}` : url;
+      }
+      state.textContent = "";
+    } catch (error) { state.textContent = error.message; }
+    input.value = "";
+    text.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  input.addEventListener("change", () => take(input.files));
+  for (const name of ["dragover", "dragleave", "drop"])
+    box.addEventListener(name, (event) => {
+      event.preventDefault();
+      box.classList.toggle("over", name === "dragover");
+      if (name === "drop") take(event.dataTransfer.files);
+    });
+}
+
+// Waveforms: drawn once they come into view.
+async function draw(canvas) {
+  const raw = await (await fetch(canvas.dataset.wave)).arrayBuffer();
+  const sound = (await new OfflineAudioContext(1, 1, 44100).decodeAudioData(raw)).getChannelData(0);
+  const pen = canvas.getContext("2d"), bars = 128, width = canvas.width / bars, size = Math.floor(sound.length / bars);
+  pen.fillStyle = getComputedStyle(canvas).color;
+  for (let bar = 0; bar < bars; bar++) {
+    let peak = 0;
+    for (let at = bar * size; at < (bar + 1) * size; at += 16) peak = Math.max(peak, Math.abs(sound[at]));
+    const height = Math.max(2, peak * canvas.height * 0.92);
+    pen.fillRect(bar * width + 1, (canvas.height - height) / 2, width - 2, height);
+  }
+}
+const watcher = new IntersectionObserver((seen) => {
+  for (const { isIntersecting, target } of seen)
+    if (isIntersecting) { watcher.unobserve(target); draw(target).catch(() => target.remove()); }
+});
+
+// Chat: the answer word by word; the talk lives as long as the page.
+function chatting(form) {
+  const talk = document.querySelector("[data-talk]"), button = form.querySelector("button"), words = button.textContent;
+  let messages = [], stop = null;
+  const turn = (text, who) => {
+    const box = document.createElement("div");
+    box.className = `turn ${who}`;
+    box.append(text);
+    talk.append(box);
+    return box;
+  };
+  document.querySelector("[data-chat-new]").addEventListener("click", () => { stop?.abort(); messages = []; talk.replaceChildren(); form.say.focus(); });
+  form.say.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
+  });
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (stop) return stop.abort();
+    complain(form);
+    const said = form.say.value.trim();
+    if (!said) return;
+    if (!messages.length) talk.replaceChildren();
+    const mine = turn(said, "you"), box = turn("", "they"), text = box.appendChild(document.createTextNode(""));
+    form.say.value = "";
+    stop = new AbortController();
+    button.textContent = button.dataset.stop;
+    const asked = [...messages, { role: "user", content: said }];
+    let credits;
+    try {
+      const answer = await fetch("/chat", {
+        method: "POST", signal: stop.signal, body: JSON.stringify({ model: form.model.value, messages: asked, stream: true }),
+        headers: { "Content-Type": "application/json", "X-Part": "1", "X-Csrf": csrf },
+      });
+      if (!answer.ok) throw new Error((await answer.json()).message);
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let rest = "", piece; !(piece = await reader.read()).done;) {
+        const events = (rest + piece.value).split("\n\n");
+        rest = events.pop();
+        for (const one of events) {
+          const data = one.split("\n").find((line) => line.startsWith("data: "))?.slice(6);
+          if (!data || data === "[DONE]") continue;
+          const told = JSON.parse(data);
+          if (told.error) throw new Error(told.error.message);
+          text.data += told.choices?.[0]?.delta?.content ?? "";
+          credits = told.credits_used ?? credits;
+        }
+      }
+      messages = [...asked, { role: "assistant", content: text.data }];
+    } catch (error) {
+      if (error.name === "AbortError") {
+        messages = [...asked, { role: "assistant", content: text.data }];
+        box.append(note(talk.dataset.stopped));
+      } else {
+        complain(form, error);
+        if (!text.data) { box.remove(); mine.remove(); form.say.value = said; }
+      }
+    }
+    if (credits !== undefined) box.append(note(`${credits} ${talk.dataset.cost}`));
+    stop = null;
+    button.textContent = words;
+    box.scrollIntoView({ block: "nearest" });
+  });
+}
+
+function note(words) {
+  const small = document.createElement("small");
+  small.textContent = words;
+  return small;
+}
+
+function enliven(root) {
+  for (const part of all("[data-events]", root)) follow(part);
+  for (const part of all("[data-balance]", root)) document.getElementById("balance").textContent = part.dataset.balance;
+  for (const canvas of all("[data-wave]", root)) watcher.observe(canvas);
+}
+
+for (const form of all("[data-price]")) priced(form);
+for (const form of all("[data-create]")) buying(form);
+for (const box of all("[data-drop]")) dropping(box);
+for (const form of all("[data-chat]")) chatting(form);
+for (const details of all(".group details"))
+  details.addEventListener("toggle", () => {
+    details.querySelector("[data-group-fields]").toggleAttribute("data-closed", !details.open);
+    details.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+for (const select of all("[data-submit]")) select.addEventListener("change", () => select.form.submit());
+for (const field of all("[data-find]"))
+  field.addEventListener("input", () => {
+    for (const one of all("[data-name]")) one.hidden = !one.dataset.name.includes(field.value.trim().toLowerCase());
+    for (const group of all("[data-group]")) group.hidden = !group.querySelector("[data-name]:not([hidden])");
+  });
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button");
+  if (button?.dataset.sure && !confirm(button.dataset.sure)) event.preventDefault();
+  if (button?.dataset.copy) {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = button.dataset.done;
+  }
+  for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") for (const menu of all("details.menu[open]")) { menu.open = false; menu.querySelector("summary").focus(); }
+});
+enliven(document);
+document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });

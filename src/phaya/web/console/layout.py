@@ -1,0 +1,109 @@
+"""How pages are made: templates, what all of them know, and the headers that they are sent with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from phaya.credits import NOTHING, Credits, credits
+from phaya.system import System
+from phaya.web.console.assets import address
+from phaya.web.console.messages import LANGUAGES
+
+if TYPE_CHECKING:
+    from phaya.web.console.visit import Visit
+
+THEMES = ("auto", "light", "dark")
+THEME_COOKIE = "phaya_theme"
+LOW = credits("5")
+"""A balance below which every page says so."""
+
+LEAST_ROUGH = credits("0.01")
+
+SECTIONS = ("create", "gallery", "jobs", "chat", "keys", "credits", "webhooks", "reference")
+"""The pages of the navigation, each at `/` and its name; the first one is at `/` itself."""
+
+
+@cache
+def templates() -> Environment:
+    """The templates, read once."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["moment"] = moment
+    environment.filters["rough"] = rough
+    environment.globals.update(asset=address, languages=LANGUAGES, themes=THEMES)  # pyright: ignore[reportUnknownMemberType, reportCallIssue, reportArgumentType] - untyped in Jinja
+    return environment
+
+
+def answer(visit: Visit, template: str, status: int, values: Mapping[str, Any]) -> Response:
+    """A page on its way."""
+    theme = visit.request.cookies.get(THEME_COOKIE)
+    known = {
+        "t": visit.say,
+        "language": visit.language,
+        "theme": theme if theme in THEMES else "auto",
+        "session": visit.session,
+        "path": visit.request.url.path,
+        "sections": SECTIONS,
+        "currency": visit.phaya.settings.currency,
+        "sandbox": visit.phaya.settings.sandbox,
+        "low": LOW,
+    }
+    text = templates().get_template(template).render(known | dict(values))
+    return HTMLResponse(text, status, headers(visit.phaya))
+
+
+def headers(phaya: System) -> dict[str, str]:
+    """What pages are sent with: nothing but our own files runs, and nobody frames them or keeps them."""
+    files = f"'self' {_origin(phaya.results.storage.link('a'))}"
+    return {
+        "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+        f"img-src data: {files}; media-src blob: {files}; connect-src {files}; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cache-Control": "no-store",
+        "Vary": "Cookie, Accept-Language",
+    }
+
+
+def is_secure(phaya: System) -> bool:
+    """Whether visitors come over https."""
+    return phaya.public_url.startswith("https:")
+
+
+def cookie_name(phaya: System) -> str:
+    """The session's cookie. Over https the prefix makes browsers refuse one that another host set."""
+    return "__Host-phaya" if is_secure(phaya) else "phaya_session"
+
+
+def moment(milliseconds: int | None) -> str:
+    """A time as people read it, in UTC."""
+    if milliseconds is None:
+        return ""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def rough(amount: Credits) -> str:
+    """An amount for a glance: two digits behind the point, cut. The exact one stands beside it or on hovering."""
+    if NOTHING < amount < LEAST_ROUGH:
+        return f"< {LEAST_ROUGH}"
+    whole, _, part = str(amount).partition(".")
+    return f"{whole}.{part[:2]}".rstrip("0").rstrip(".") if part else whole
+
+
+def _origin(link: str) -> str:
+    parts = urlsplit(link)
+    return f"{parts.scheme}://{parts.netloc}"
