@@ -206,7 +206,9 @@ class Cluster:
         """How many tasks the provider has for each prompt."""
         url = f"http://127.0.0.1:{self.sandbox_port}/sandbox/tasks"
         async with self.session.get(url, params={"last": "100000"}) as answer:
-            return Counter(task["prompt"] for task in (await answer.json())["tasks"])
+            told = await answer.json()
+        assert len(told["tasks"]) == told["created"], "the sandbox does not list all"
+        return Counter(task["prompt"] for task in told["tasks"])
 
     async def rows(self) -> tuple[Credits, list[Any]]:
         """The balance and every job, from the database itself. Stops SQLite's only node for it."""
