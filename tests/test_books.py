@@ -19,17 +19,18 @@ from conftest import Clock
 from phaya import inspection, jobs, keys, ledger, reconciliation, statements
 from phaya.calls import KieTask, pack
 from phaya.clock import DAY, HOUR, MINUTE
+from phaya.closings import end_job
 from phaya.credits import NOTHING, Credits, credits
 from phaya.database import Database, Embedded
 from phaya.errors import Conflict, Invalid, NotEnoughCredits, NotFound
 from phaya.jobs import Job, State, Step
 from phaya.ledger import Entry
+from phaya.openings import open_job
 from phaya.postgresql import PostgreSQL
 from phaya.schema import accounts, deliveries, entries, idempotency
 from phaya.schema import jobs as table
 from phaya.schema import keys as key_table
 from phaya.statements import Period
-from phaya.workflow import end_job, open_job
 
 pytestmark = pytest.mark.anyio
 

@@ -23,6 +23,7 @@ from crowd import fill
 from phaya import jobs, keys, ledger
 from phaya.calls import Look, RemoteCall
 from phaya.clock import DAY, MINUTE, SECOND
+from phaya.closings import end_job
 from phaya.credits import credits
 from phaya.database import Database, Embedded
 from phaya.jobs import State
@@ -36,7 +37,6 @@ from phaya.providers.sandbox.endings import ending_of
 from phaya.providers.sandbox.records import Records
 from phaya.providers.sandbox.tasks import KEPT, Tasks
 from phaya.turns import LONGEST, Turns
-from phaya.workflow import end_job
 from test_moves import Bench, Scripted, bench
 
 __all__ = ["bench"]

@@ -19,11 +19,13 @@ from phaya.addresses import Fetcher, Guard
 from phaya.calls import Chat
 from phaya.catalog import SERVICES
 from phaya.clock import DAY, SECOND
+from phaya.closings import end_job, keep_late
 from phaya.credits import NOTHING, credits
 from phaya.database import Database, Embedded
 from phaya.deliverer import LEASE, PAUSES, PLACES, RESTS, Deliverer
 from phaya.deliveries import Condition, Delivery
 from phaya.jobs import Job, Lost, State, Step
+from phaya.openings import open_job
 from phaya.providers.ffmpeg import Ffmpeg
 from phaya.providers.roster import Roster
 from phaya.receivers import SILENT
@@ -31,7 +33,7 @@ from phaya.results import Results
 from phaya.storage import Storage
 from phaya.tariff import standard
 from phaya.webhooks import Endpoint, Event
-from phaya.workflow import Workflow, cancel_job, end_job, keep_late, open_job
+from phaya.workflow import Workflow, cancel_job
 from receiver import Receiver, receiving
 
 pytestmark = pytest.mark.anyio

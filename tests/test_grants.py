@@ -11,13 +11,14 @@ from conftest import BOTH, Clock, Phaya
 from phaya import grants, keys, ledger
 from phaya.calls import KieTask, pack
 from phaya.clock import DAY
+from phaya.closings import end_job
 from phaya.credits import Credits, credits
 from phaya.database import Database
 from phaya.errors import Invalid, NotEnoughCredits
 from phaya.jobs import Job, State, Step
+from phaya.openings import open_job
 from phaya.schema import accounts, draws, entries
 from phaya.schema import grants as rows
-from phaya.workflow import end_job, open_job
 
 pytestmark = pytest.mark.anyio
 

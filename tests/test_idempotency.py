@@ -9,8 +9,9 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,16 @@ from phaya.calls import Chat, KieTask, pack
 from phaya.catalog import CATALOG
 from phaya.client import ApiError, Unreachable, Wire
 from phaya.clock import DAY
+from phaya.closings import Wordless, end_job
 from phaya.credits import NOTHING, Credits, credits
+from phaya.crowd import Crowd
 from phaya.database import Database, Embedded
 from phaya.errors import NotEnoughCredits
 from phaya.idempotency import Answer, InProgress, NotKept, Reused, Stamp, Taken
 from phaya.jobs import Job, State, Step
+from phaya.openings import Opening, open_many
 from phaya.postgresql import PostgreSQL
 from phaya.schema import idempotency as table
-from phaya.workflow import Wordless, end_job, open_jobs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")]
 PICTURE = "text-to-image/generate"
@@ -56,7 +59,13 @@ class Shop:
     key: str
     other: Database
     """Another way to the same rows: a second node's, where there can be one."""
+
     made: int = 0
+    crowds: list[Crowd[Opening, Credits]] = field(init=False)
+    """The openings of either, as a node gathers them."""
+
+    def __post_init__(self) -> None:
+        self.crowds = [Crowd(partial(each.write, open_many)) for each in (self.database, self.other)]
 
     def stamp(self, key: str = "k", asked: object = 1) -> Stamp:
         return Stamp(self.account, key, idempotency.fingerprint("/api/v1/x", asked))
@@ -81,10 +90,8 @@ class Shop:
         def tell(left: Credits) -> Answer:
             return Answer("application/json", f"{draft.id} leaves {left}".encode())
 
-        left = await (self.other if elsewhere else self.database).write(
-            open_jobs, [draft], stamp, None if draft.step is Step.TALKING else tell
-        )
-        return tell(left)
+        opening = Opening([draft], stamp, None if draft.step is Step.TALKING else tell)
+        return tell(await self.crowds[elsewhere].join(opening))
 
     async def balance(self) -> str:
         assert await self.database.read(ledger.audit) == []
@@ -152,7 +159,7 @@ async def test_a_refused_request_leaves_its_key_free(shop: Shop) -> None:
 
 async def test_several_jobs_of_one_key_are_bought_together_or_not_at_all(shop: Shop) -> None:
     with pytest.raises(NotEnoughCredits) as refused:
-        await shop.database.write(open_jobs, [shop.job(), shop.job()], shop.stamp(), None)
+        await shop.crowds[False].join(Opening([shop.job(), shop.job()], shop.stamp()))
 
     assert refused.value.needed == credits("2")
     assert await shop.kept() == 0

@@ -56,7 +56,7 @@ class Shop:
             job_id, account, key, "text-to-image", "{}", "{}", True, NOTHING, State.COMPLETED, Step.DONE, "remote",
             0, 0, None, results=orjson.dumps(kept).decode() if files else None,
         )  # fmt: skip
-        await self.database.write(jobs.insert_job, job)
+        await self.database.write(jobs.insert_jobs, [job])
 
     async def strays(self) -> list[Stray]:
         return sorted([stray async for stray in self.inventory.strays()], key=lambda stray: stray.key)

@@ -19,8 +19,9 @@ from phaya.database import Database, Embedded
 from phaya.errors import DatabaseDown, TooManyRequests
 from phaya.jobs import Job, Search, Sight, State, Step
 from phaya.lookout import CHUNK, Lookout
+from phaya.openings import open_job
 from phaya.postgresql import PostgreSQL
-from phaya.workflow import call_off, cancel_job, open_job
+from phaya.workflow import call_off, cancel_job
 
 pytestmark = pytest.mark.anyio
 

@@ -14,14 +14,16 @@ from sqlalchemy import Connection, create_engine, func, select
 from phaya import grants, jobs, keys, ledger, payments, vouchers
 from phaya.calls import KieTask, pack
 from phaya.clock import SECOND
+from phaya.closings import end_job
 from phaya.credits import NOTHING, Credits
 from phaya.errors import Conflict, Invalid, NotEnoughCredits
 from phaya.jobs import Job, Lost, State, Step
+from phaya.openings import open_job
 from phaya.payments import Outcome
 from phaya.schema import entries, metadata
 from phaya.stripe import Session
 from phaya.vouchers import WrongCode
-from phaya.workflow import cancel_job, end_job, open_job
+from phaya.workflow import cancel_job
 
 AMOUNTS = st.integers(0, 20_000_000_000).map(Credits)
 

@@ -17,11 +17,13 @@ from phaya.addresses import Fetcher, Guard
 from phaya.calls import Call, Finished, KieTask, LastFrame, LocalCall, Look, Refused, RemoteCall, Waiting
 from phaya.catalog import SERVICES
 from phaya.clock import SystemClock
+from phaya.closings import end_job
 from phaya.credits import credits
 from phaya.database import Database
 from phaya.jobs import Job, Lost, State, Step
 from phaya.limits import Limits
 from phaya.moves import LEASE, Moves
+from phaya.openings import open_job
 from phaya.providers import Budget, Made, NotThere, Rejected, Report, Unavailable, Unknown
 from phaya.providers.ffmpeg import Ffmpeg
 from phaya.providers.roster import RENDER, Roster
@@ -30,7 +32,7 @@ from phaya.retention import Retention
 from phaya.schema import jobs as rows
 from phaya.storage import Storage
 from phaya.worker import Worker
-from phaya.workflow import Workflow, end_job, open_job
+from phaya.workflow import Workflow
 
 pytestmark = pytest.mark.anyio
 

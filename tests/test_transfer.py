@@ -19,11 +19,11 @@ from phaya.database import Embedded
 from phaya.jobs import Job, Step
 from phaya.keys import load_secret
 from phaya.migrations import HEAD
+from phaya.openings import open_job
 from phaya.postgresql import PostgreSQL
 from phaya.schema import accounts, entries, idempotency, marks, metadata
 from phaya.schema import jobs as table
 from phaya.transfer import Untransferable
-from phaya.workflow import open_job
 from test_cli import operator_of, phaya_command
 
 pytestmark = pytest.mark.anyio

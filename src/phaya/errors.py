@@ -15,6 +15,9 @@ from typing import ClassVar
 
 from phaya.credits import Credits
 
+WRONG_KEY = "This API key is not valid."
+"""In the same words whatever is wrong with it."""
+
 
 class PhayaError(Exception):
     """A refusal that cost nothing. `message` is one sentence for a person."""

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from phaya.credits import NOTHING, Credits
-from phaya.schema import jobs
+from phaya.schema import jobs, padded
 
 ERASED = "{}"
 """What stands for the request and the call of a job whose contents were deleted after their time."""
@@ -143,9 +143,11 @@ class Search:
 _NAMES = tuple(field.name for field in fields(Job))
 
 
-def insert_job(connection: Connection, job: Job) -> None:
-    """Writes a new job's row."""
-    connection.execute(insert(jobs).values({name: _plain(getattr(job, name)) for name in _NAMES}))
+def insert_jobs(connection: Connection, drafts: Sequence[Job]) -> None:
+    """Writes the rows of new jobs."""
+    if drafts:
+        rows = [{name: _plain(getattr(job, name)) for name in _NAMES} for job in drafts]
+        connection.execute(insert(jobs), rows)
 
 
 def find(connection: Connection, job_id: str, account_id: str | None = None, *, lock: bool = False) -> Job | None:
@@ -158,6 +160,12 @@ def find(connection: Connection, job_id: str, account_id: str | None = None, *, 
         query = query.where(jobs.c.account_id == account_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else _job(row)
+
+
+def find_all(connection: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
+    """Those of these jobs that there are, whoever's they are."""
+    query = select(jobs).where(jobs.c.id.in_(padded(list(job_ids))))
+    return {row.id: _job(row) for row in connection.execute(query)}
 
 
 def history(connection: Connection, account_id: str, search: Search, limit: int) -> list[Job]:
@@ -326,6 +334,34 @@ def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **
     after = _job(row)
     # While the claim is held, a callback heard since it began still counts as not yet answered.
     return replace(after, pokes=job.pokes) if hold else after
+
+
+def lock(connection: Connection, job_ids: Collection[str]) -> dict[str, int]:
+    """The revisions of jobs that nobody else writes until the transaction ends."""
+    # In one order everywhere, so that two nodes do not wait for each other.
+    query = select(jobs.c.id, jobs.c.rev).where(jobs.c.id.in_(padded(sorted(set(job_ids))))).order_by(jobs.c.id)
+    return {row.id: row.rev for row in connection.execute(query.with_for_update())}
+
+
+def change_many(connection: Connection, ends: Sequence[tuple[Job, Mapping[str, Any]]]) -> None:
+    """Writes what became of jobs that `lock` found at the revisions that the caller read, and lets go of them.
+
+    Each comes with the same columns, and none is to be due again.
+    """
+    if not ends:
+        return
+    names = [name for name in ends[0][1] if name != "next_at"]
+    ended = (
+        update(jobs)
+        .where(jobs.c.id == bindparam("of"), jobs.c.rev == bindparam("read_rev"))
+        .values({name: bindparam(f"new_{name}") for name in names})
+        .values(next_at=null(), rev=jobs.c.rev + 1, claimed=False)
+    )
+    rows = [
+        {"of": job.id, "read_rev": job.rev} | {f"new_{name}": _plain(values[name]) for name in names}
+        for job, values in ends
+    ]
+    connection.execute(ended, rows)
 
 
 def extend(connection: Connection, job: Job, until: int, progress: int) -> bool:

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from phaya.credits import Credits
-from phaya.errors import Fault, Invalid, NotFound, Unauthorized
-from phaya.schema import accounts, keys, marks
+from phaya.errors import WRONG_KEY, Fault, Invalid, NotFound, Unauthorized
+from phaya.schema import accounts, keys, marks, padded
 
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 48
@@ -27,7 +27,6 @@ SCOPES = ("generate", "chat", "webhooks")
 """Scopes beside the paths of the services."""
 
 MISSING = "Send your API key as 'Authorization: Bearer pk_…' or 'X-API-Key: pk_…'."
-WRONG = "This API key is not valid."
 FOREIGN = (
     "The secret of this machine is not the one that the keys in the database were made with. Give every node the same "
     "PHAYA_SECRET, or the same file 'secret' in its data folder."
@@ -182,14 +181,22 @@ def mint(
 
 def authenticate(connection: Connection, secret: bytes, text: str, now: int) -> Key:
     """The living key with this text. Raises Unauthorized, in the same words whatever is wrong with it."""
-    mark = digest(secret, text)
-    found = connection.execute(select(keys).where(keys.c.prefix == text[:PREFIX])).all()
-    for row in found:
-        if hmac.compare_digest(row.hash, mark):
-            key = _key(row)
-            if key.lives(now):
-                return key
-    raise Unauthorized(WRONG)
+    [found] = authenticate_all(connection, secret, [text], now)
+    if isinstance(found, Unauthorized):
+        raise found
+    return found
+
+
+def authenticate_all(connection: Connection, secret: bytes, texts: Sequence[str], now: int) -> list[Key | Unauthorized]:
+    """The living keys with these texts, or Unauthorized for each that is none."""
+    prefixes = padded(sorted({text[:PREFIX] for text in texts}))
+    rows = connection.execute(select(keys).where(keys.c.prefix.in_(prefixes))).all()
+    found: list[Key | Unauthorized] = []
+    for text in texts:
+        mark = digest(secret, text)
+        held = (_key(row) for row in rows if row.prefix == text[:PREFIX] and hmac.compare_digest(row.hash, mark))
+        found.append(next((key for key in held if key.lives(now)), None) or Unauthorized(WRONG_KEY))
+    return found
 
 
 def revoke(connection: Connection, account_id: str, key_id: str, now: int) -> bool:

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Subquery, case, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Row, Subquery, case, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from phaya import grants
 from phaya.clock import written
 from phaya.credits import LARGEST, NOTHING, Credits
-from phaya.errors import Conflict, Fault, Invalid, NotEnoughCredits, NotFound
+from phaya.errors import WRONG_KEY, Conflict, Fault, Invalid, NotEnoughCredits, NotFound, Unauthorized
 from phaya.schema import accounts, entries, jobs, keys
 
 CHARGE = "charge"
@@ -178,7 +178,8 @@ def refund(connection: Connection, job_id: str, amount: Credits | None, note: st
 def charge(connection: Connection, account_id: str, key_id: str, job_id: str, amount: Credits, now: int) -> Credits:
     """Takes a job's price from the account, within the key's cap, and returns the new balance.
 
-    Raises NotEnoughCredits, and then nothing has changed once the caller's transaction is rolled back.
+    Raises NotEnoughCredits, or Unauthorized where the key has ended, and then nothing has changed once the caller's
+    transaction is rolled back.
     """
     known = accounts.c.expiring_at
     take = (
@@ -196,11 +197,13 @@ def charge(connection: Connection, account_id: str, key_id: str, job_id: str, am
         grants.draw(connection, account_id, amount, job_id, now)
     within = connection.execute(
         update(keys)
-        .where(keys.c.id == key_id, or_(keys.c.cap.is_(None), keys.c.spent + amount.units <= keys.c.cap))
+        .where(keys.c.id == key_id, or_(keys.c.cap.is_(None), keys.c.spent + amount.units <= keys.c.cap), _lives(now))
         .values(spent=keys.c.spent + amount.units)
     ).rowcount
     if not within:
-        left = connection.execute(select(keys.c.cap - keys.c.spent).where(keys.c.id == key_id)).scalar_one()
+        left = connection.execute(select(keys.c.cap - keys.c.spent).where(keys.c.id == key_id, _lives(now))).scalar()
+        if left is None:
+            raise Unauthorized(WRONG_KEY)
         raise NotEnoughCredits(amount, Credits(max(left, 0)), cap=True)
     _enter(connection, account_id, key_id, job_id, CHARGE, -amount, "", now)
     return Credits(taken.balance)
@@ -349,6 +352,11 @@ def unmatched(connection: Connection, reason: str, origin: Subquery) -> Iterator
         .where(origin.c.entry_id.is_not(None), entries.c.id.is_(None))
     ):
         yield f"{reason} {row.id} names entry {row.entry_id}, which is none of it"
+
+
+def _lives(now: int) -> ColumnElement[bool]:
+    """Whether a key was neither revoked nor has run out."""
+    return keys.c.revoked_at.is_(None) & or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
 
 
 def _enter(

@@ -15,6 +15,7 @@ import structlog
 from phaya.database import Database
 from phaya.errors import TooManyRequests
 from phaya.jobs import Sight, sights
+from phaya.schema import padded
 
 log = structlog.get_logger()
 
@@ -139,7 +140,7 @@ class Lookout:
             self._nudged.clear()
             try:
                 for start in range(0, len(ids), CHUNK):
-                    self._tell(await self._database.read(sights, _padded(ids[start : start + CHUNK])))
+                    self._tell(await self._database.read(sights, padded(ids[start : start + CHUNK])))
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait go on waiting
                 log.warning("lookout.blind", waiting=self.waiting, detail=repr(error))
             if loop.time() >= due:
@@ -150,8 +151,3 @@ class Lookout:
             for wait in self._waits.get(job_id, ()):
                 if wait.wanted(sight):
                     wait.end(True)
-
-
-def _padded(ids: list[str]) -> list[str]:
-    """The ids, the last one repeated up to a power of two: so a database prepares ten statements, not 512."""
-    return ids + ids[-1:] * ((1 << (len(ids) - 1).bit_length()) - len(ids))

@@ -20,6 +20,7 @@ from phaya import jobs
 from phaya.breaker import Breaker, Circuits, Patience
 from phaya.calls import Finished, LocalCall, Refused, RemoteCall, Waiting, unpack
 from phaya.clock import DAY, MINUTE, SECOND
+from phaya.closings import end_job, keep_late
 from phaya.credits import NOTHING
 from phaya.jobs import ERASED, Job, Lost, State, Step
 from phaya.limits import Limits
@@ -28,7 +29,7 @@ from phaya.providers.roster import circuits, fingerprint
 from phaya.results import Results, Unkept
 from phaya.turns import Turns
 from phaya.ways import Ways, pack_ways, unpack_ways
-from phaya.workflow import Workflow, end_job, keep_late
+from phaya.workflow import Workflow
 
 log = structlog.get_logger()
 

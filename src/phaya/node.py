@@ -20,11 +20,13 @@ import structlog
 
 from phaya import __version__, jobs, keys
 from phaya.addresses import Fetcher, Guard
+from phaya.board import Board
 from phaya.checkout import Checkout
 from phaya.clock import DAY, SECOND, Clock
 from phaya.deliverer import Deliverer
 from phaya.engine import Engine, engine
 from phaya.intake import Intake
+from phaya.keyring import Keyring
 from phaya.lookout import Lookout
 from phaya.moves import Moves
 from phaya.offers import Offers
@@ -109,7 +111,9 @@ async def node(
             released = await memory.database.write(jobs.release_all, memory.clock.now())
             if released:
                 log.info("worker.recovered", jobs=released)
-            door = Door(settings.data_dir, memory.database, system.secret, memory.clock, tariff.paths)
+            door = Door(
+                settings.data_dir, memory.database, system.secret, memory.clock, tariff.paths, changed=system.forget
+            )
             await stack.enter_async_context(door)
         deliverer = Deliverer(system.workflow, system.results, tariff, system.secret, settings.allowed_networks)
         stack.push_async_callback(_stop, deliverer, asyncio.create_task(deliverer.run()))
@@ -213,7 +217,9 @@ async def _assemble(
     intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
     offers = Offers(tariff, workflow.roster, shared.breaker, clock)
     lookout = Lookout(database, most=settings.open_waits)
+    board = Board(database, clock)
     workflow.on_change(lookout.nudge)
+    workflow.on_change(board.drop)
     stack.push_async_callback(lookout.close)
     stripe = (
         Stripe(session, settings.stripe_base_url, settings.stripe_secret_key) if settings.stripe_secret_key else None
@@ -222,8 +228,8 @@ async def _assemble(
         database, clock, shared.limits, stripe, settings.stripe_webhook_secret, tariff.topup, public_url
     )
     return System(
-        settings, public_url, secret, clock, database, shared.limits, results, intake, workflow, openrouter,
-        tariff, shared.breaker, offers, lookout, checkout,
+        settings, public_url, secret, clock, database, Keyring(database, secret, clock), shared.limits, results, intake,
+        workflow, openrouter, tariff, shared.breaker, offers, lookout, board, checkout,
     )  # fmt: skip
 
 

@@ -215,13 +215,23 @@ def socket_path(folder: Path) -> Path:
 class Door:
     """Listens for the operator's commands while the server runs."""
 
-    def __init__(self, folder: Path, database: Database, secret: bytes, clock: Clock, services: Sequence[str]) -> None:
-        """`services` are the paths on sale, which keys may be limited to."""
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        secret: bytes,
+        clock: Clock,
+        services: Sequence[str],
+        changed: Callable[[], None],
+    ) -> None:
+        """`services` are the paths on sale, which keys may be limited to; `changed` is told of every command that may
+        have written."""
         self._path = socket_path(folder)
         self._database = database
         self._secret = secret
         self._clock = clock
         self._services = services
+        self._changed = changed
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -248,6 +258,8 @@ class Door:
                 asked["command"],
                 asked["values"] | {"services": self._services, "served": True},
             )
+            if asked["command"] not in READING:
+                self._changed()
         except (PhayaError, Refused) as error:
             answer = {"refused": str(error)}
         except Exception as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from phaya import ledger
+from phaya.board import Board
 from phaya.breaker import Circuits
 from phaya.checkout import Checkout
 from phaya.clock import Clock, written
@@ -15,6 +16,7 @@ from phaya.credits import Credits
 from phaya.database import Database
 from phaya.errors import Closed
 from phaya.intake import Intake
+from phaya.keyring import Keyring
 from phaya.limits import Limits
 from phaya.lookout import Lookout
 from phaya.offers import Offers
@@ -34,6 +36,7 @@ class System:
     secret: bytes
     clock: Clock
     database: Database
+    keyring: Keyring
     limits: Limits
     results: Results
     intake: Intake
@@ -43,6 +46,7 @@ class System:
     breaker: Circuits
     offers: Offers
     lookout: Lookout
+    board: Board
     checkout: Checkout
     errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
@@ -58,6 +62,11 @@ class System:
         self.errands.add(task)
         task.add_done_callback(self.errands.discard)
         return task
+
+    def forget(self) -> None:
+        """An operator has changed keys or jobs: nothing that was read before counts any more."""
+        self.keyring.forget()
+        self.board.clear()
 
     async def balance(self, account_id: str) -> Credits:
         """What an account can spend."""

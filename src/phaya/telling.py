@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self, cast
 
 import orjson
 from pydantic import JsonValue
@@ -18,6 +20,9 @@ from phaya.tariff import Tariff
 from phaya.ways import unpack_ways
 
 ERASED_ERROR = "The job ended without a result; why was deleted after its storage time."
+CLOCKED = frozenset({"processing_time_ms", "poll_after"})
+"""What of a status answer says only that time has passed."""
+
 MESSAGES = {
     State.QUEUED: "The job waits for its turn.",
     State.PROCESSING: "The job is being worked on.",
@@ -86,6 +91,42 @@ def poll_after(age: float, usual: float) -> float:
     """Seconds after which to ask again about a job of this age: a tenth of the time that such jobs still take,
     or of how late it is already; from 1 to 15."""
     return round(min(max(abs(usual - age) / 10, 1.0), 15.0), 1)
+
+
+def version(answer: Mapping[str, object]) -> str:
+    """A short text that changes when a status answer says something new, beyond that time has passed."""
+    said = dumps({name: value for name, value in answer.items() if name not in CLOCKED})
+    return hashlib.blake2b(said, digest_size=12).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a job stands, as it is sent: its JSON, its ETag without the `W/` of a weak one, and its headers.
+
+    `full` and `short` are the raw headers of the whole answer and of one that says that nothing is new.
+    """
+
+    body: bytes
+    tag: str
+    headers: Mapping[str, str]
+    full: Sequence[tuple[bytes, bytes]]
+    short: Sequence[tuple[bytes, bytes]]
+
+    @classmethod
+    def of(cls, answer: Mapping[str, object]) -> Self:
+        """What a telling becomes."""
+        tag = f'"{version(answer)}"'
+        headers = {"ETag": f"W/{tag}", "Cache-Control": "private, no-cache"}
+        if isinstance(advice := answer["poll_after"], float):
+            headers["Retry-After"] = str(math.ceil(advice))
+        body = dumps(answer)
+        short = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        full = [*short, (b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
+        return cls(body, tag, headers, full, short)
+
+    def known_by(self, tags: str) -> bool:
+        """Whether one of the ETags of an `If-None-Match` is this one's."""
+        return bool(tags) and bool({one.strip().removeprefix("W/") for one in tags.split(",")} & {"*", self.tag})
 
 
 def dumps(value: object) -> bytes:

@@ -6,31 +6,33 @@ import hashlib
 import hmac
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
+import structlog
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from phaya import deliveries, idempotency, jobs, ledger
+from phaya import jobs
 from phaya.calls import Call, pack
 from phaya.clock import MINUTE, SECOND, Clock
+from phaya.closings import Closed, Closing, close_many, close_one, end_job
 from phaya.credits import NOTHING, Credits
+from phaya.crowd import Crowd
 from phaya.database import Database
-from phaya.errors import NotEnoughCredits
+from phaya.errors import DatabaseDown
 from phaya.idempotency import Answer, Stamp
-from phaya.jobs import Job, Lost, State, Step
-from phaya.pokes import Pokes
+from phaya.jobs import Job, State, Step
+from phaya.openings import Opening, open_many, open_one
 from phaya.providers.roster import REMOTE, Roster
-from phaya.webhooks import Event
 
-ENDINGS = {State.COMPLETED: Event.COMPLETED, State.FAILED: Event.FAILED, State.CANCELLED: Event.CANCELLED}
+Poke = tuple[str, str | None]
+"""The job that a callback is about, and the ticket that it names."""
 
+T = TypeVar("T")
+R = TypeVar("R")
 
-class Wordless(BaseModel):
-    """What is remembered of the request of a call that lasts as long as it: no word, only the key that is to be freed
-    where the call fails."""
-
-    idempotency_key: str | None = None
+log = structlog.get_logger()
 
 
 class Workflow:
@@ -55,7 +57,9 @@ class Workflow:
         self.callback_base = callback_base
         self._secret = secret
         self._scale = deadline_scale
-        self._pokes = Pokes(database, clock)
+        self._openings = Crowd[Opening, Credits](partial(_together, database, open_many, open_one))
+        self._closings = Crowd[Closing, Closed](partial(_together, database, close_many, close_one))
+        self._callbacks = Crowd[Poke, None](self._poke)
         self._wakers: list[Callable[[], None]] = []
         self._heralds: list[Callable[[], None]] = []
         self._listeners: list[Callable[[str], None]] = []
@@ -125,15 +129,21 @@ class Workflow:
     async def open(
         self, *drafts: Job, stamp: Stamp | None = None, tell: Callable[[Credits], Answer] | None = None
     ) -> Credits:
-        """Writes new jobs and takes their price, of all or of none; returns the balance. Raises NotEnoughCredits.
+        """Writes new jobs and takes their price, of all or of none; returns the balance.
+
+        Raises NotEnoughCredits, or Unauthorized where the key has ended since the request came.
 
         With a stamp the same request opens nothing twice: Taken, Reused, InProgress or NotKept is raised where it,
         or its key, was sent before. `tell` makes what is answered of the balance; it is kept for the next time.
         """
-        left = await self.database.write(open_jobs, drafts, stamp, tell)
+        left = await self._openings.join(Opening(drafts, stamp, tell))
         if not all(job.claimed for job in drafts):
             self.wake()
         return left
+
+    async def close(self, closing: Closing) -> Closed:
+        """Ends a call that lasted as long as its request, at its exact cost. Raises Lost."""
+        return await self._closings.join(closing)
 
     async def cancel(self, job_id: str, account_id: str) -> bool:
         """Ends a job at the user's wish and returns its price; False where it has ended already."""
@@ -174,9 +184,13 @@ class Workflow:
         ticket = provider.callback_ticket(body)
         if not provider.callback_is_signed(headers, ticket):
             return False
-        await self._pokes.poke(job_id, ticket)
+        await self._callbacks.join((job_id, ticket))
         self.wake()
         return True
+
+    async def _poke(self, heard: Sequence[Poke]) -> list[None]:
+        await self.database.write(jobs.poke_all, heard, self.clock.now())
+        return [None] * len(heard)
 
     def scaled(self, milliseconds: float) -> int:
         """A deadline or grace time, by the operator's factor."""
@@ -186,66 +200,6 @@ class Workflow:
 def callback_token(secret: bytes, job_id: str) -> str:
     """What a callback must bring along to be heard."""
     return hmac.new(secret, f"callback {job_id}".encode(), hashlib.sha256).hexdigest()[:40]
-
-
-def open_job(connection: Connection, job: Job) -> Credits:
-    """Writes a job and its charge, together; returns the balance. Raises NotEnoughCredits."""
-    jobs.insert_job(connection, job)
-    return ledger.charge(connection, job.account_id, job.key_id, job.id, job.price, job.created_at)
-
-
-def open_jobs(
-    connection: Connection, drafts: Sequence[Job], stamp: Stamp | None, tell: Callable[[Credits], Answer] | None
-) -> Credits:
-    """Writes jobs, their charges and the key of the request that asks for them, together; returns the balance.
-
-    The key comes first: whoever is second with it must find the first one's answer, and not an empty balance.
-    """
-    first = drafts[0]
-    if stamp is not None:
-        idempotency.claim(connection, stamp, first.id, first.created_at)
-    left = ledger.balance(connection, first.account_id) if len(drafts) > 1 else None
-    price = sum((job.price for job in drafts), NOTHING)
-    if left is not None and left < price:
-        raise NotEnoughCredits(price, left)
-    for job in drafts:
-        left = open_job(connection, job)
-    assert left is not None
-    if stamp is not None and tell is not None:
-        idempotency.keep(connection, stamp.account_id, stamp.key, first.id, tell(left), price)
-    return left
-
-
-def end_job(
-    connection: Connection, job: Job, now: int, state: State, cost: Credits, values: Mapping[str, object]
-) -> Job:
-    """Writes a job's end, returns what it did not cost and has its owner told of it, together. Raises Lost.
-
-    A call that failed with its request frees the key of that request: sent again, it is to be tried again.
-    """
-    if job.state.ended:
-        raise Lost(job.id)
-    back = job.price - cost
-    written: dict[str, Any] = {"step": Step.DONE, "next_at": None, **values}
-    written |= {"state": state, "returned": back, "ended_at": now}
-    after = jobs.change(connection, job, now, **written)
-    given = ledger.give_back(connection, job.account_id, job.key_id, job.id, back, now)
-    if back and not given:
-        raise AssertionError(f"job {job.id} was given its credits back before it ended")
-    if job.step is not Step.TALKING:
-        deliveries.announce(connection, after, ENDINGS[state], now)
-    elif state is not State.COMPLETED:  # whoever chats has heard the end already
-        key = Wordless.model_validate_json(job.request).idempotency_key
-        if key is not None:
-            idempotency.free(connection, job.account_id, key, job.id)
-    return after
-
-
-def keep_late(connection: Connection, job: Job, now: int, results: str) -> Job:
-    """Writes the results of a job that has ended without them, and has its owner told. Raises Lost."""
-    after = jobs.change(connection, job, now, step=Step.DONE, next_at=None, results=results)
-    deliveries.announce(connection, after, Event.LATE_RESULT, now)
-    return after
 
 
 def cancel_job(connection: Connection, job_id: str, account_id: str, now: int, watch_after: int) -> bool:
@@ -275,3 +229,27 @@ def call_off(connection: Connection, job: Job, now: int, watch_after: int, why: 
         # The provider cannot be stopped: what it charges us is still to be recorded.
         values |= {"step": Step.WATCHING, "next_at": now + watch_after}
     end_job(connection, job, now, State.CANCELLED, NOTHING, values)
+
+
+async def _together(
+    database: Database,
+    many: Callable[[Connection, Sequence[T]], list[R | Exception]],
+    one: Callable[[Connection, T], R],
+    items: Sequence[T],
+) -> Sequence[R | Exception]:
+    """All in one transaction; each in its own where one of them spoils that for the others."""
+    try:
+        return await database.write(many, items)
+    except DatabaseDown:
+        raise
+    except Exception:
+        if len(items) == 1:
+            raise
+        log.exception("crowd.parted", items=len(items))
+    outcomes: list[R | Exception] = []
+    for item in items:
+        try:
+            outcomes.append(await database.write(one, item))
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
+            outcomes.append(error)
+    return outcomes

@@ -18,7 +18,6 @@ from fastapi import FastAPI, Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from phaya import keys
 from phaya.client.amounts import read
 from phaya.client.refusals import refused
 from phaya.credits import credits
@@ -56,8 +55,7 @@ class Agents:
         request = Request(scope, receive)
         phaya: System = self._app.state.system
         try:
-            text = credential(request)
-            await phaya.database.read(keys.authenticate, phaya.secret, text, phaya.clock.now())
+            await phaya.keyring.find(credential(request))
             _budget(request)
         except PhayaError as error:
             return await refusal(request, error)(scope, receive, send)

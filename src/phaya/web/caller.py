@@ -43,49 +43,59 @@ def system(request: Request) -> System:
 
 def credential(request: Request) -> str:
     """The key's text as sent. Raises Unauthorized where none is."""
-    kind, _, text = request.headers.get("authorization", "").partition(" ")
+    return given_key(request.headers.get("authorization", ""), request.headers.get("x-api-key", ""))
+
+
+def given_key(authorization: str, alone: str) -> str:
+    """The key's text in these two headers. Raises Unauthorized where none is."""
+    kind, _, text = authorization.partition(" ")
     if kind.lower() == "bearer" and text.strip():
         return text.strip()
-    if text := request.headers.get("x-api-key", "").strip():
+    if text := alone.strip():
         return text
     raise Unauthorized(keys.MISSING)
 
 
 async def admit(request: Request, phaya: System, key: Key, quota: str) -> None:
     """Counts a request in one of its key's windows. Raises QuotaSpent."""
-    polls = quota == POLLS
-    limit = phaya.settings.polls_per_minute if polls else phaya.settings.requests_per_minute
-    if key.rate is not None:
-        # A key of its own rate polls in proportion: one 429 on a poll makes clients give up a paid job.
-        limit = key.rate if not polls else max(limit, key.rate * 10)
     try:
-        request.state.quota = await phaya.limits.take(key.id, quota, limit)
+        request.state.quota = await phaya.limits.take(key.id, quota, allowance(phaya, key, quota))
     except QuotaSpent as error:
         request.state.quota = error.quota
         raise
 
 
-async def _enter(request: Request, quota: str) -> Caller:
+def allowance(phaya: System, key: Key, quota: str) -> int:
+    """How many requests a minute a key may make in one of its windows."""
+    polls = quota == POLLS
+    limit = phaya.settings.polls_per_minute if polls else phaya.settings.requests_per_minute
+    if key.rate is None:
+        return limit
+    # A key of its own rate polls in proportion: one 429 on a poll makes clients give up a paid job.
+    return max(limit, key.rate * 10) if polls else key.rate
+
+
+async def enter(request: Request, quota: str) -> Caller:
+    """The caller, counted in one of the key's windows. Raises Unauthorized or QuotaSpent."""
     phaya = system(request)
-    text = credential(request)
-    key = await phaya.database.read(keys.authenticate, phaya.secret, text, phaya.clock.now())
+    key = await phaya.keyring.find(credential(request))
     await admit(request, phaya, key, quota)
     return Caller(key)
 
 
 async def requesting(request: Request) -> Caller:
     """The caller of an ordinary route."""
-    return await _enter(request, REQUESTS)
+    return await enter(request, REQUESTS)
 
 
 async def polling(request: Request) -> Caller:
     """The caller of a status route, which has a quota of its own."""
-    return await _enter(request, POLLS)
+    return await enter(request, POLLS)
 
 
 async def listening(request: Request) -> AsyncGenerator[Caller]:
     """The caller of an event stream: it counts as a poll, and holds a place until the stream ends."""
-    caller = await _enter(request, POLLS)
+    caller = await enter(request, POLLS)
     with system(request).lookout.place(caller.key.id):
         yield caller
 

@@ -10,11 +10,11 @@ from phaya.catalog.language import ChatRequest
 from phaya.credits import Credits
 from phaya.system import System
 from phaya.web.answers import Json
-from phaya.web.caller import Phaya, Requesting
+from phaya.web.caller import Caller, Phaya, Requesting
 from phaya.web.events import EventStream
 from phaya.web.generations import read_json, strictly
 from phaya.web.openapi import answer_docs, chat_docs, paid_docs
-from phaya.web.repeats import Sent, given
+from phaya.web.repeats import Repeatable, Sent, given
 from phaya.web.tab import tokens
 from phaya.web.talk import Said, Talk, begin
 from phaya.web.vectors import Vectors, embed
@@ -34,13 +34,7 @@ def routes() -> APIRouter:
         responses=docs,
     )
     async def chat(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
-        body = await read_json(request)
-        talk = await begin(phaya, caller, body, strict=strictly(request, phaya), stamp=sent.stamp(caller, body))
-        if not isinstance(talk, Talk):
-            return Json(talk)
-        if talk.asked.stream:
-            return EventStream(talk.sent(await talk.streamed()))
-        return given(await talk.answered(lambda said, left: _flat(talk, said, left)))
+        return await answer(request, phaya, caller, sent)
 
     @router.get("/phaya-gpt/models", tags=["Phaya-GPT"], operation_id="chat_models")
     async def models(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
@@ -77,6 +71,17 @@ def routes() -> APIRouter:
         )
 
     return router
+
+
+async def answer(request: Request, phaya: System, caller: Caller, sent: Repeatable) -> Response:
+    """A chat's answer, whole or streamed, or its price."""
+    body = await read_json(request)
+    talk = await begin(phaya, caller, body, strict=strictly(request, phaya), stamp=sent.stamp(caller, body))
+    if not isinstance(talk, Talk):
+        return Json(talk)
+    if talk.asked.stream:
+        return EventStream(talk.sent(await talk.streamed()))
+    return given(await talk.answered(lambda said, left: _flat(talk, said, left)))
 
 
 EMBEDDED = ("success", "id", "object", "model", "data", "usage", "credits_used", "credits_balance", "warnings")

@@ -34,6 +34,7 @@ from phaya.web import (
 )
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
+from phaya.web.express import Express
 from phaya.web.openai import install as install_openai
 from phaya.web.paths import Signpost
 from phaya.web.repeats import replayed
@@ -56,6 +57,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
         ],
         max_age=86400,
     )
+    app.add_middleware(Express, tariff=tariff)
     parts = (characters, voices, media, platforms, chat, account, webhooks, topup, jobs)
     for router in (generations.routes(tariff), *(part.routes() for part in parts)):
         app.include_router(router, prefix="/api/v1")

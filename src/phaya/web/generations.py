@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 import orjson
@@ -26,7 +26,7 @@ from phaya.web.answers import Json
 from phaya.web.caller import Caller, Listening, Phaya, Polling, Requesting, system
 from phaya.web.openapi import KNOWN, SEEN, create_docs, event_docs, first_word, paid_docs, plain_docs, status_docs
 from phaya.web.preferences import preferences
-from phaya.web.repeats import Sent, given, json_answer, look
+from phaya.web.repeats import Repeatable, Sent, given, json_answer, look
 from phaya.web.waits import (
     CancelAfter,
     IfNoneMatch,
@@ -63,13 +63,36 @@ def strictly(request: Request, phaya: System) -> bool:
 def routes(tariff: Tariff) -> APIRouter:
     """Create, estimate and callback of each service on sale; status, cancel and history of each home."""
     router = APIRouter()
-    homes: dict[str, list[type[Generation]]] = {}
     for service in tariff.services.values():
         _add_service(router, service, tariff)
-        homes.setdefault(service.home(), []).append(service)
-    for home, services in homes.items():
-        _add_home(router, home, services, tariff)
+    for home in homes(tariff):
+        _add_home(router, home)
     return router
+
+
+@dataclass(frozen=True, eq=False)
+class Home:
+    """Where jobs are asked for: a path, and the services whose home it is. Most have one of their own."""
+
+    path: str
+    services: Sequence[type[Generation]]
+
+    @cached_property
+    def paths(self) -> tuple[str, ...]:
+        """The services' own paths."""
+        return tuple(service.path for service in self.services)
+
+    def tell(self, phaya: System, job: Job) -> Mapping[str, object]:
+        """A job as it is told here: in its own service's words at its home, elsewhere in those of the place."""
+        return tell(phaya, job, phaya.tariff.services[job.service] if job.service in self.paths else self.services[0])
+
+
+def homes(tariff: Tariff) -> list[Home]:
+    """The homes of the services on sale."""
+    found: dict[str, list[type[Generation]]] = {}
+    for service in tariff.services.values():
+        found.setdefault(service.home(), []).append(service)
+    return [Home(path, services) for path, services in found.items()]
 
 
 def _add_service(router: APIRouter, service: type[Generation], tariff: Tariff) -> None:
@@ -82,22 +105,13 @@ def _add_service(router: APIRouter, service: type[Generation], tariff: Tariff) -
         prefer: Prefer = None,
         cancel_after: CancelAfter = None,
     ) -> Response:
-        caller.need(service.path, "generate")
         patience = Patience.of(request, wait)
         with patience.place(phaya, caller):  # refused before the charge, not after it
-            body, strict = await read_json(request), strictly(request, phaya)
-            stamp = sent.stamp(caller, body)
-            order = await draft(phaya, caller, service, body, strict=strict, stamp=stamp, cancel_after=cancel_after)
-            if not isinstance(order, Order):
-                return Json(order, headers=patience.headers)
-
-            def tell(left: Credits) -> Answer:
-                return json_answer(created(phaya, service, order, left))
-
-            left = await phaya.workflow.open(order.job, stamp=stamp, tell=tell)
-            if patience.seconds and (told := await _settled(request, phaya, caller, order, patience)):
-                return Json(told, headers=patience.headers)
-        return given(tell(left), dict(patience.headers))
+            response, order = await place(service, request, phaya, caller, sent, cancel_after)
+            if order and patience.seconds and (told := await _settled(request, phaya, caller, order, patience)):
+                response = Json(told)
+        response.headers.update(patience.headers)
+        return response
 
     async def estimate(request: Request, phaya: Phaya, caller: Requesting) -> Json:
         phaya.tariff.serve(service.path)
@@ -127,13 +141,9 @@ def _add_service(router: APIRouter, service: type[Generation], tariff: Tariff) -
     router.add_route(f"/{service.path}/callback", callback, methods=["POST"], include_in_schema=False)
 
 
-def _add_home(router: APIRouter, home: str, services: list[type[Generation]], tariff: Tariff) -> None:
+def _add_home(router: APIRouter, home: Home) -> None:
     """The routes by job: one set where a service is at home, shared where several are."""
-    paths = tuple(service.path for service in services)
-
-    def spoken(job: Job) -> type[Generation]:
-        """In whose words a job is told here: its own at its home, elsewhere those of the place."""
-        return tariff.services[job.service] if job.service in paths else services[0]
+    services = home.services
 
     async def status(
         job_id: str,
@@ -145,13 +155,13 @@ def _add_home(router: APIRouter, home: str, services: list[type[Generation]], ta
         if_none_match: IfNoneMatch = None,
     ) -> Response:
         find = partial(own_job, phaya, caller, job_id)
-        return await status_answer(request, phaya, caller, wait, find, lambda job: tell(phaya, job, spoken(job)))
+        return await status_answer(request, phaya, caller, wait, find, partial(home.tell, phaya))
 
     async def events(
         job_id: str, request: Request, phaya: Phaya, caller: Listening, last_event_id: LastEventId = None
     ) -> Response:
         find = partial(own_job, phaya, caller, job_id)
-        return await event_answer(request, phaya, find, lambda job: tell(phaya, job, spoken(job)))
+        return await event_answer(request, phaya, find, partial(home.tell, phaya))
 
     async def cancel(job_id: str, phaya: Phaya, caller: Requesting) -> Json:
         return await call_off(phaya, caller, await own_job(phaya, caller, job_id))
@@ -163,33 +173,54 @@ def _add_home(router: APIRouter, home: str, services: list[type[Generation]], ta
         status_filter: str | None = None,
     ) -> Json:
         states = _states(services[0], status_filter)
-        found = await phaya.database.read(jobs.history, caller.account_id, Search.of(paths, states), limit)
-        return Json({"success": True, "history": [tell(phaya, job, spoken(job)) for job in found]})
+        found = await phaya.database.read(jobs.history, caller.account_id, Search.of(home.paths, states), limit)
+        return Json({"success": True, "history": [home.tell(phaya, job) for job in found]})
 
-    name = services[0].name() if len(services) == 1 else home.replace("-", " ").capitalize()
+    name = services[0].name() if len(services) == 1 else home.path.replace("-", " ").capitalize()
     tags = [name]
     router.add_api_route(
-        f"/{home}/status/{{job_id}}", status, methods=["GET"], name=f"Status of {name}",
-        operation_id=f"status_{_word(home)}", openapi_extra=status_docs(name, services),
+        f"/{home.path}/status/{{job_id}}", status, methods=["GET"], name=f"Status of {name}",
+        operation_id=f"status_{_word(home.path)}", openapi_extra=status_docs(name, services),
         responses=plain_docs() | KNOWN, tags=list(tags),
     )  # fmt: skip
     router.add_api_route(
-        f"/{home}/status/{{job_id}}/events", events, methods=["GET"], name=f"Progress of {name}",
-        operation_id=f"events_{_word(home)}", response_class=Response, openapi_extra=event_docs(),
+        f"/{home.path}/status/{{job_id}}/events", events, methods=["GET"], name=f"Progress of {name}",
+        operation_id=f"events_{_word(home.path)}", response_class=Response, openapi_extra=event_docs(),
         responses=plain_docs() | SEEN, tags=list(tags),
     )  # fmt: skip
     router.add_api_route(
-        f"/{home}/cancel/{{job_id}}", cancel, methods=["POST"], name=f"Cancel {name}",
-        operation_id=f"cancel_{_word(home)}", responses=plain_docs(), tags=list(tags),
+        f"/{home.path}/cancel/{{job_id}}", cancel, methods=["POST"], name=f"Cancel {name}",
+        operation_id=f"cancel_{_word(home.path)}", responses=plain_docs(), tags=list(tags),
     )  # fmt: skip
     router.add_api_route(
-        f"/{home}/history", history, methods=["GET"], name=f"History of {name}",
-        operation_id=f"history_{_word(home)}", responses=plain_docs(), tags=list(tags),
+        f"/{home.path}/history", history, methods=["GET"], name=f"History of {name}",
+        operation_id=f"history_{_word(home.path)}", responses=plain_docs(), tags=list(tags),
     )  # fmt: skip
 
 
 def _word(path: str) -> str:
     return path.replace("-", "_").replace("/", "_")
+
+
+async def place(
+    service: type[Generation],
+    request: Request,
+    phaya: System,
+    caller: Caller,
+    sent: Repeatable,
+    cancel_after: int | None = None,
+) -> tuple[Response, Order | None]:
+    """Carries out a create: its answer, and what was bought, if it was no question for the price only.
+
+    Raises what can be wrong with it, and Taken where the request was accepted before.
+    """
+    caller.need(service.path, "generate")
+    body, strict = await read_json(request), strictly(request, phaya)
+    stamp = sent.stamp(caller, body)
+    order = await draft(phaya, caller, service, body, strict=strict, stamp=stamp, cancel_after=cancel_after)
+    if not isinstance(order, Order):
+        return Json(order), None
+    return given(await buy(phaya, service, order, stamp)), order
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +272,15 @@ async def draft(
     cancel_at = None if cancel_after is None else job.created_at + cancel_after * SECOND
     job = replace(job, ways=ways, rates=kept_rates, webhook_url=hook, cancel_at=cancel_at)
     return Order(job, [*accepted.warnings, *phaya.workflow.roster.kie_routes.notes(call)])
+
+
+async def buy(phaya: System, service: type[Generation], order: Order, stamp: Stamp | None) -> Answer:
+    """Opens the job and takes its price; what the create answers. Raises what `Workflow.open` raises."""
+
+    def tell(left: Credits) -> Answer:
+        return json_answer(created(phaya, service, order, left))
+
+    return tell(await phaya.workflow.open(order.job, stamp=stamp, tell=tell))
 
 
 def created(phaya: System, service: type[Generation], order: Order, left: Credits) -> Mapping[str, object]:
@@ -311,8 +351,13 @@ async def own_job(phaya: System, caller: Caller, job_id: str) -> Job:
     """The caller's job. Raises NotFound for unknown jobs and, in the same words, for those of others."""
     job = await phaya.database.read(jobs.find, job_id, caller.account_id)
     if job is None or job.service not in phaya.tariff.services:
-        raise NotFound(f"There is no job {job_id[:64]}.")
+        raise unknown(job_id)
     return job
+
+
+def unknown(job_id: str) -> NotFound:
+    """What is said of a job that is not there, or another's."""
+    return NotFound(f"There is no job {job_id[:64]}.")
 
 
 async def call_off(phaya: System, caller: Caller, job: Job) -> Json:

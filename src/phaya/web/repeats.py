@@ -49,9 +49,14 @@ def _repeatable(
         ),
     ] = None,
 ) -> Repeatable:
+    return repeatable(request.url.path, key)
+
+
+def repeatable(path: str, key: str | None) -> Repeatable:
+    """A request to a path that came with this `Idempotency-Key`. Raises Invalid."""
     if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
         raise Invalid(Fault(HEADER, "must have 1 to 255 printable ASCII characters", place="header"))
-    return Repeatable(real_path(request.url.path), key)
+    return Repeatable(real_path(path), key)
 
 
 Sent = Annotated[Repeatable, Depends(_repeatable)]

@@ -10,11 +10,10 @@ from typing import TypeVar
 
 import orjson
 import structlog
-from sqlalchemy import Connection
 
-from phaya import idempotency, ledger
 from phaya.calls import Chat
 from phaya.clock import MINUTE
+from phaya.closings import Closing, Wordless, end_job
 from phaya.credits import NOTHING, Credits
 from phaya.errors import Closed, Fault, Invalid, PhayaError
 from phaya.idempotency import Answer, Stamp
@@ -23,7 +22,6 @@ from phaya.providers import ProviderError, Rejected, Unavailable
 from phaya.providers.openrouter import Usage
 from phaya.system import System
 from phaya.web.caller import Caller
-from phaya.workflow import Wordless, end_job
 
 log = structlog.get_logger()
 
@@ -131,8 +129,8 @@ class Tab:
             "progress": 1000,
         }
         self.closing = True
-        phaya, now = self._phaya, self._phaya.clock.now()
-        ended = phaya.database.write(_settled, self.job, now, used, values, self.stamp, tell)
+        phaya = self._phaya
+        ended = phaya.workflow.close(Closing(self.job, phaya.clock.now(), used, values, self.stamp, tell))
         try:
             # Who asked may have gone; the end is written all the same.
             left, answer = await asyncio.shield(phaya.errand(ended))
@@ -162,25 +160,6 @@ class Tab:
             await self._phaya.database.write(end_job, self.job, now, State.FAILED, NOTHING, values)
         except Lost:
             log.error("call.outlived_its_claim", job=self.job.id)
-
-
-def _settled(
-    connection: Connection,
-    job: Job,
-    now: int,
-    used: Credits,
-    values: Mapping[str, object],
-    stamp: Stamp | None,
-    tell: Callable[[Credits], Answer],
-) -> tuple[Credits, Answer | None]:
-    """Writes the end of a call and, where it has a key, its answer; returns the balance and that answer."""
-    end_job(connection, job, now, State.COMPLETED, used, values)
-    left = ledger.balance(connection, job.account_id)
-    if stamp is None:
-        return left, None
-    answer = tell(left)
-    idempotency.keep(connection, stamp.account_id, stamp.key, job.id, answer, used)
-    return left, answer
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +16,8 @@ from starlette.responses import Response
 from phaya.errors import DatabaseDown
 from phaya.jobs import Job, Sight
 from phaya.system import System
-from phaya.web.answers import Json, dumps
+from phaya.telling import Status, version
+from phaya.web.answers import dumps
 from phaya.web.caller import Caller
 from phaya.web.events import EventStream, while_heard
 from phaya.web.preferences import preferences
@@ -29,9 +28,6 @@ PULSE = 2.0
 """Seconds between two looks of a stream at the clock: estimated progress moves without any row."""
 BEAT = 15.0
 """Seconds of silence after which a stream sends a comment, so that nobody on the way thinks it dead."""
-CLOCKED = frozenset({"processing_time_ms", "poll_after"})
-"""What of a status answer says only that time has passed."""
-
 Wait = Annotated[
     float | None,
     Query(ge=0, le=LONGEST, allow_inf_nan=False, description="Seconds to wait for the job's end before the answer."),
@@ -89,15 +85,15 @@ async def status_answer(
         with patience.place(phaya, caller):
             await patience.end_of(job.id, request, phaya)
         job = await find()
-    answer = told(job)
-    tag = f'W/"{version(answer)}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", **patience.headers}
-    if isinstance(advice := answer["poll_after"], float):
-        headers["Retry-After"] = str(math.ceil(advice))
-    known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
-    if known & {"*", tag.removeprefix("W/")}:
+    return status_response(Status.of(told(job)), request.headers.get("if-none-match", ""), patience.headers)
+
+
+def status_response(status: Status, known: str, headers: Mapping[str, str]) -> Response:
+    """The answer to a client who knows the ETags of an `If-None-Match`."""
+    headers = {**status.headers, **headers}
+    if status.known_by(known):
         return Response(status_code=304, headers=headers)
-    return Json(answer, headers=headers)
+    return Response(status.body, media_type="application/json", headers=headers)
 
 
 async def event_answer(request: Request, phaya: System, find: Find, told: Told) -> Response:
@@ -129,12 +125,6 @@ async def _events(request: Request, phaya: System, job: Job, find: Find, told: T
         if loop.time() - spoken >= BEAT:
             yield b": waiting\n\n"
             spoken = loop.time()
-
-
-def version(answer: Mapping[str, object]) -> str:
-    """A short text that changes when a status answer says something new, beyond that time has passed."""
-    said = dumps({name: value for name, value in answer.items() if name not in CLOCKED})
-    return hashlib.blake2b(said, digest_size=12).hexdigest()
 
 
 def _ended(sight: Sight) -> bool:

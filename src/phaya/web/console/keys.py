@@ -65,6 +65,7 @@ async def revoke(visit: Visit) -> Response:
         await phaya.database.write(
             keys.revoke, visit.account_id, visit.request.path_params["key"], phaya.clock.now()
         )  # fmt: skip
+        phaya.keyring.forget()
     return visit.back("/keys")
 
 

@@ -11,14 +11,15 @@ from phaya.catalog.embedding import EmbeddingRequest, ModelNotFound
 from phaya.catalog.language import ChatRequest
 from phaya.catalog.service import Generation
 from phaya.credits import Credits
+from phaya.system import System
 from phaya.tariff import Tariff
 from phaya.web.answers import Json
-from phaya.web.caller import Phaya, Requesting
+from phaya.web.caller import Caller, Phaya, Requesting
 from phaya.web.events import EventStream
 from phaya.web.generations import read_json, strictly
 from phaya.web.openai import names
 from phaya.web.openapi import answer_docs
-from phaya.web.repeats import Sent, given
+from phaya.web.repeats import Repeatable, Sent, given
 from phaya.web.talk import Said, Talk, begin
 from phaya.web.vectors import Vectors, embed
 
@@ -39,14 +40,7 @@ def routes() -> APIRouter:
         openapi_extra=answer_docs(ChatRequest, "OpenAI's chat completion, or its events.", ANSWERED, "Chat completion"),
     )
     async def chat(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
-        body: Any = await read_json(request)
-        names.chats(_model_of(body))
-        talk = await begin(phaya, caller, body, strict=strictly(request, phaya), stamp=sent.stamp(caller, body))
-        if not isinstance(talk, Talk):
-            return Json(talk)
-        if talk.asked.stream:
-            return EventStream(talk.sent(await talk.streamed()))
-        return given(await talk.answered(lambda said, _: _completion(talk, said)))
+        return await answer(request, phaya, caller, sent)
 
     @router.post(
         "/embeddings",
@@ -74,6 +68,18 @@ def routes() -> APIRouter:
         raise ModelNotFound(f"model: {model[:80]!r} does not exist here; see /v1/models.")
 
     return router
+
+
+async def answer(request: Request, phaya: System, caller: Caller, sent: Repeatable) -> Response:
+    """A chat's answer, whole or streamed, or its price."""
+    body: Any = await read_json(request)
+    names.chats(_model_of(body))
+    talk = await begin(phaya, caller, body, strict=strictly(request, phaya), stamp=sent.stamp(caller, body))
+    if not isinstance(talk, Talk):
+        return Json(talk)
+    if talk.asked.stream:
+        return EventStream(talk.sent(await talk.streamed()))
+    return given(await talk.answered(lambda said, _: _completion(talk, said)))
 
 
 def _completion(talk: Talk, said: Said) -> dict[str, object]:

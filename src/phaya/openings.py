@@ -1,0 +1,123 @@
+"""How jobs are opened: the row, its charge and the key of the request that asked for it, together or not at all.
+
+Many requests share one transaction, see crowd.py; each of them is accepted or refused by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from phaya import idempotency, jobs, ledger
+from phaya.credits import NOTHING, Credits
+from phaya.errors import Conflict, NotEnoughCredits, PhayaError
+from phaya.idempotency import Answer, Stamp, Taken
+from phaya.jobs import Job
+from phaya.purses import Purses
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The jobs of one request, all of one account: all are opened, or none.
+
+    With a stamp the same request opens nothing twice. `tell` makes what is answered of the balance; it is kept for the
+    next time.
+    """
+
+    drafts: Sequence[Job]
+    stamp: Stamp | None = None
+    tell: Callable[[Credits], Answer] | None = None
+
+    @property
+    def first(self) -> Job:
+        """The job by which the request is known."""
+        return self.drafts[0]
+
+
+def open_job(connection: Connection, job: Job) -> Credits:
+    """Writes a job and its charge, together; returns the balance. Raises NotEnoughCredits or Unauthorized."""
+    jobs.insert_jobs(connection, [job])
+    return ledger.charge(connection, job.account_id, job.key_id, job.id, job.price, job.created_at)
+
+
+def open_one(connection: Connection, opening: Opening) -> Credits:
+    """Writes jobs, their charges and the key of the request that asks for them, together; returns the balance.
+
+    The key comes first: whoever is second with it must find the first one's answer, and not an empty balance.
+    Raises NotEnoughCredits or Unauthorized; Taken, Reused, InProgress or NotKept where the request, or its key, was
+    sent before.
+    """
+    drafts, stamp, first = opening.drafts, opening.stamp, opening.first
+    if stamp is not None:
+        idempotency.claim(connection, stamp, first.id, first.created_at)
+    left = ledger.balance(connection, first.account_id) if len(drafts) > 1 else None
+    price = sum((job.price for job in drafts), NOTHING)
+    if left is not None and left < price:
+        raise NotEnoughCredits(price, left)
+    for job in drafts:
+        left = open_job(connection, job)
+    assert left is not None
+    _keep(connection, opening, left)
+    return left
+
+
+def open_many(connection: Connection, openings: Sequence[Opening]) -> list[Credits | Exception]:
+    """What `open_one` would do with each of them one after the other, in a few statements for all: their balances, or
+    how they were refused."""
+    outcomes: list[Credits | Exception | None] = [None] * len(openings)
+    keyed: dict[tuple[str, str], int] = {}
+    alone: set[int] = set()
+    for number, opening in enumerate(openings):
+        if (stamp := opening.stamp) is not None and keyed.setdefault((stamp.account_id, stamp.key), number) != number:
+            alone.add(number)  # its first one is in this crowd, and must be answered before
+    # In one order everywhere, and before any account is locked, so that two nodes do not wait for each other.
+    for _, number in sorted(keyed.items()):
+        opening = openings[number]
+        assert opening.stamp is not None
+        try:
+            idempotency.claim(connection, opening.stamp, opening.first.id, opening.first.created_at)
+        except (Taken, Conflict) as refused:
+            outcomes[number] = refused
+    purses = Purses(connection, [opening.first for opening in openings])
+    opened: list[Job] = []
+    for number, opening in enumerate(openings):
+        if outcomes[number] is not None or number in alone:
+            continue
+        if not purses.plain(opening.first.account_id):
+            alone.add(number)
+            _free(connection, opening)
+            continue
+        try:
+            outcomes[number] = purses.charge(opening.drafts, opening.first.created_at)
+        except PhayaError as refused:
+            outcomes[number] = refused
+            _free(connection, opening)
+        else:
+            opened.extend(opening.drafts)
+    jobs.insert_jobs(connection, opened)
+    purses.write()
+    for opening, outcome in zip(openings, outcomes, strict=True):
+        if isinstance(outcome, Credits):
+            _keep(connection, opening, outcome)
+    for number in sorted(alone):
+        try:
+            with connection.begin_nested():
+                outcomes[number] = open_one(connection, openings[number])
+        except (PhayaError, Taken) as refused:
+            outcomes[number] = refused
+    done = [outcome for outcome in outcomes if outcome is not None]
+    assert len(done) == len(openings)
+    return done
+
+
+def _keep(connection: Connection, opening: Opening, left: Credits) -> None:
+    if (stamp := opening.stamp) is not None and opening.tell is not None:
+        price = sum((job.price for job in opening.drafts), NOTHING)
+        idempotency.keep(connection, stamp.account_id, stamp.key, opening.first.id, opening.tell(left), price)
+
+
+def _free(connection: Connection, opening: Opening) -> None:
+    if (stamp := opening.stamp) is not None:
+        idempotency.free(connection, stamp.account_id, stamp.key, opening.first.id)
