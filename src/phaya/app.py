@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Collection
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from phaya import __version__
 from phaya.clock import Clock
@@ -15,7 +16,22 @@ from phaya.settings import Settings
 from phaya.tariff import Tariff
 from phaya.tariff_file import tariff_of
 from phaya.web import doors
+from phaya.web.express import Express
 from phaya.web.files import media_routes
+
+
+class App(FastAPI):
+    """Phaya's routes, behind its express lanes."""
+
+    express: Express | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, on its lane if it has one."""
+        if self.express is not None and scope["type"] == "http":
+            scope["app"] = self
+            if (lane := self.express.find(scope, self.state.system)) is not None:
+                return await lane(receive, send)
+        await super().__call__(scope, receive, send)
 
 
 def create_app(
@@ -27,7 +43,7 @@ def create_app(
     Raises BadTariff where the operator's file has a mistake.
     """
     tariff = tariff_of(settings)
-    app = FastAPI(
+    app = App(
         title="Phaya",
         version=__version__,
         description="AI media and chat behind one key and one prepaid balance.",
@@ -38,6 +54,7 @@ def create_app(
         lifespan=lambda app: _running(app, settings, tariff, public_url, clock, only),
     )
     doors.install(app, settings, tariff)
+    app.express = Express(tariff, doors.broken)
     return app
 
 

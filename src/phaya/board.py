@@ -28,18 +28,19 @@ MOST = 20_000
 class Notice:
     """A job as it was read, and what is told of it at some route."""
 
-    __slots__ = ("_told", "job", "read_at")
+    __slots__ = ("_ended", "_told", "job", "read_at")
 
     def __init__(self, job: Job | None, read_at: int) -> None:
         self.job = job
         self.read_at = read_at
+        self._ended = job is not None and job.state.ended
         self._told: dict[object, tuple[int, Status]] = {}
 
     def told(self, route: object, now: int, tell: Callable[[Job], Status]) -> Status:
         """What `tell` says of the job at this route, said anew where time has passed."""
         assert self.job is not None
         known = self._told.get(route)
-        if known is not None and (self.job.state.ended or 0 <= now - known[0] < MOVING):
+        if known is not None and (self._ended or 0 <= now - known[0] < MOVING):
             return known[1]
         answer = tell(self.job)
         self._told[route] = now, answer

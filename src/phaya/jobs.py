@@ -146,8 +146,7 @@ _NAMES = tuple(field.name for field in fields(Job))
 def insert_jobs(connection: Connection, drafts: Sequence[Job]) -> None:
     """Writes the rows of new jobs."""
     if drafts:
-        rows = [{name: _plain(getattr(job, name)) for name in _NAMES} for job in drafts]
-        connection.execute(insert(jobs), rows)
+        connection.execute(insert(jobs), [_row(job) for job in drafts])
 
 
 def find(connection: Connection, job_id: str, account_id: str | None = None, *, lock: bool = False) -> Job | None:
@@ -489,6 +488,12 @@ def _until(lease: int, now: int) -> ColumnElement[Any]:
     """The end of a lease, or the moment at which the user wants the job cancelled, if that comes first."""
     sooner = and_(jobs.c.cancel_at > now, jobs.c.cancel_at < lease)
     return case((sooner, jobs.c.cancel_at), else_=lease)
+
+
+def _row(job: Job) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(job, name) for name in _NAMES}
+    row |= {"price": job.price.units, "returned": job.returned.units, "state": job.state.value, "step": job.step.value}
+    return row
 
 
 def _plain(value: Any) -> Any:

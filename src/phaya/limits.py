@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 from phaya.clock import SECOND, Clock, SystemClock
 from phaya.errors import TooManyRequests
@@ -17,8 +17,7 @@ from phaya.errors import TooManyRequests
 MINUTE = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """Where a key stands in one of its windows, for the RateLimit headers."""
 
     name: str
@@ -30,9 +29,14 @@ class Quota:
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The IETF headers of draft-ietf-httpapi-ratelimit-headers."""
         return [
-            (b"ratelimit-policy", f'"{self.name}";q={self.limit};w={MINUTE}'.encode()),
+            (b"ratelimit-policy", _policy(self.name, self.limit)),
             (b"ratelimit", f'"{self.name}";r={self.remaining};t={self.reset}'.encode()),
         ]
+
+
+@lru_cache
+def _policy(name: str, limit: int) -> bytes:
+    return f'"{name}";q={limit};w={MINUTE}'.encode()
 
 
 class QuotaSpent(TooManyRequests):
@@ -46,8 +50,7 @@ class QuotaSpent(TooManyRequests):
         self.quota = quota
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What a meter says of one call: whether it was counted, how many more have room, and in how many milliseconds
     the oldest leaves the window."""
 

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -26,6 +27,9 @@ from phaya.jobs import Job, State, Step
 from phaya.openings import Opening, open_many, open_one
 from phaya.providers.roster import REMOTE, Roster
 
+SOON = 5 * SECOND
+"""Workers look at least that often for what is due."""
+Plan = Callable[[Job, Call, int], int]
 Poke = tuple[str, str | None]
 """The job that a callback is about, and the ticket that it names."""
 
@@ -60,6 +64,8 @@ class Workflow:
         self._openings = Crowd[Opening, Credits](partial(_together, database, open_many, open_one))
         self._closings = Crowd[Closing, Closed](partial(_together, database, close_many, close_one))
         self._callbacks = Crowd[Poke, None](self._poke)
+        self.plan: Plan | None = None
+        """When a new job is due, where that is not at once: the worker of this process knows who waits already."""
         self._wakers: list[Callable[[], None]] = []
         self._heralds: list[Callable[[], None]] = []
         self._listeners: list[Callable[[str], None]] = []
@@ -109,7 +115,7 @@ class Workflow:
         """
         now = self.clock.now()
         call = self.roster.kie_routes.routed(call)
-        return Job(
+        job = Job(
             id=str(uuid.uuid4()),
             account_id=account_id,
             key_id=key_id,
@@ -125,6 +131,8 @@ class Workflow:
             created_at=now,
             next_at=now,
         )
+        turn = now if self.plan is None else self.plan(job, call, now)
+        return job if turn == now else replace(job, next_at=turn)
 
     async def open(
         self, *drafts: Job, stamp: Stamp | None = None, tell: Callable[[Credits], Answer] | None = None
@@ -137,7 +145,8 @@ class Workflow:
         or its key, was sent before. `tell` makes what is answered of the balance; it is kept for the next time.
         """
         left = await self._openings.join(Opening(drafts, stamp, tell))
-        if not all(job.claimed for job in drafts):
+        soon = self.clock.now() + SOON
+        if any(not job.claimed and (job.next_at or 0) <= soon for job in drafts):
             self.wake()
         return left
 

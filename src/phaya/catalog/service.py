@@ -97,14 +97,14 @@ class Generation(BaseModel, ABC):
         return cls.path if cls.verb else cls.path.rpartition("/")[0]
 
     @classmethod
-    def inputs(cls) -> dict[str, Input]:
+    def inputs(cls) -> Mapping[str, Input]:
         """The fields that name files, with what kind."""
-        return {name: mark for name, field in cls.model_fields.items() if (mark := marked(field, Input))}
+        return _inputs(cls)
 
     @classmethod
     def page(cls) -> str | None:
         """The field that names a page to download from, if there is one."""
-        return next((name for name, field in cls.model_fields.items() if marked(field, Page)), None)
+        return _page(cls)
 
     @classmethod
     def spellings(cls) -> dict[str, str]:
@@ -148,6 +148,16 @@ def marked(field: FieldInfo, kind: type[Mark]) -> Mark | None:
     """What hangs on a field's type, if it is there; on `X | None` it hangs on the X."""
     parts = [field.metadata, *(getattr(part, "__metadata__", ()) for part in get_args(field.annotation))]
     return next((mark for part in parts for mark in part if isinstance(mark, kind)), None)
+
+
+@cache
+def _inputs(service: type[Generation]) -> Mapping[str, Input]:
+    return {name: mark for name, field in service.model_fields.items() if (mark := marked(field, Input))}
+
+
+@cache
+def _page(service: type[Generation]) -> str | None:
+    return next((name for name, field in service.model_fields.items() if marked(field, Page)), None)
 
 
 @cache

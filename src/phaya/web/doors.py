@@ -34,7 +34,6 @@ from phaya.web import (
 )
 from phaya.web.answers import Json, refusal
 from phaya.web.caller import Phaya, QuotaHeaders
-from phaya.web.express import Express
 from phaya.web.openai import install as install_openai
 from phaya.web.paths import Signpost
 from phaya.web.repeats import replayed
@@ -57,7 +56,6 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
         ],
         max_age=86400,
     )
-    app.add_middleware(Express, tariff=tariff)
     parts = (characters, voices, media, platforms, chat, account, webhooks, topup, jobs)
     for router in (generations.routes(tariff), *(part.routes() for part in parts)):
         app.include_router(router, prefix="/api/v1")
@@ -69,7 +67,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
     app.add_exception_handler(Taken, replayed)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_exception_handler(HTTPException, _missed)
-    app.add_exception_handler(Exception, _broken)
+    app.add_exception_handler(Exception, broken)
 
 
 def _health() -> APIRouter:
@@ -146,7 +144,8 @@ async def _missed(request: Request, error: Exception) -> Json:
     return refusal(request, _Other(error.status_code, str(error.detail)))
 
 
-async def _broken(request: Request, error: Exception) -> Json:
+async def broken(request: Request, error: Exception) -> Json:
+    """The answer to what should not have happened."""
     log.error("request.failed", path=request.url.path, exc_info=error)
     return refusal(
         request, PhayaError("Something went wrong on our side. Nothing was charged that is not in your jobs.")

@@ -16,17 +16,17 @@ from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from phaya.errors import PhayaError
 from phaya.idempotency import HEADER, Taken
-from phaya.limits import Quota
+from phaya.limits import Quota, QuotaSpent
 from phaya.system import System
 from phaya.tariff import Tariff
 from phaya.telling import Status
 from phaya.web import chat
 from phaya.web.answers import refusal
-from phaya.web.caller import POLLS, REQUESTS, Caller, admit, enter, given_key
+from phaya.web.caller import POLLS, REQUESTS, Caller, allowance, enter, given_key
 from phaya.web.generations import Home, homes, place, unknown
 from phaya.web.openai import conversation
 from phaya.web.repeats import Repeatable, repeatable, replayed
@@ -51,26 +51,47 @@ def lanes(tariff: Tariff) -> Mapping[str, Lane]:
 
 
 class Express:
-    """Answers what has a lane, and passes everything else on."""
+    """The lanes of an app."""
 
-    def __init__(self, app: ASGIApp, tariff: Tariff) -> None:
-        self.app = app
+    def __init__(self, tariff: Tariff, broken: Callable[[Request, Exception], Awaitable[Response]]) -> None:
+        """`broken` answers what should not have happened."""
+        self._broken = broken
         self._lanes = lanes(tariff)
         self._homes = {f"/api/v1/{home.path}/status": home for home in homes(tariff)}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Takes the lane of a plain request."""
-        if scope["type"] == "http" and not scope["query_string"]:
-            path: str = scope["path"]
-            if scope["method"] == "GET":
-                place, _, job_id = path.rpartition("/")
-                if (home := self._homes.get(place)) is not None and len(job_id) == ID and job_id.isascii():
-                    given = _headers(scope)
-                    if given is not None:
-                        return await _status(scope, receive, send, given, home, job_id)
-            elif (lane := self._lanes.get(path)) is not None and _headers(scope) is not None:
-                return await _take(lane, scope, receive, send)
-        await self.app(scope, receive, send)
+    def find(self, scope: Scope, phaya: System) -> Callable[[Receive, Send], Awaitable[None]] | None:
+        """The lane of a request, if it has one."""
+        if scope["query_string"]:
+            return None
+        path: str = scope["path"]
+        if scope["method"] == "GET":
+            place, _, job_id = path.rpartition("/")
+            home = self._homes.get(place)
+            if home is None or len(job_id) != ID or not job_id.isascii() or (given := _headers(scope)) is None:
+                return None
+            return partial(_status, scope, phaya, given, home, job_id)
+        if scope["method"] == "POST" and (lane := self._lanes.get(path)) is not None and _headers(scope) is not None:
+            return partial(self._take, lane, scope, phaya)
+        return None
+
+    async def _take(self, lane: Lane, scope: Scope, phaya: System, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            caller = await enter(request, REQUESTS)
+            sent = repeatable(scope["path"], request.headers.get(HEADER))
+            response = await lane(request, phaya, caller, sent)
+        except PhayaError as error:
+            response = refusal(request, error)
+        except Taken as error:
+            response = await replayed(request, error)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001 - answered and logged as everywhere
+            response = await self._broken(request, error)
+        quota = getattr(request.state, "quota", None)
+        if isinstance(quota, Quota):
+            response.raw_headers.extend(quota.headers)
+        await response(scope, receive, send)
 
 
 def _headers(scope: Scope) -> dict[bytes, bytes] | None:
@@ -84,58 +105,27 @@ def _said(given: Mapping[bytes, bytes], name: bytes) -> str:
 
 
 async def _status(
-    scope: Scope, receive: Receive, send: Send, given: Mapping[bytes, bytes], home: Home, job_id: str
+    scope: Scope, phaya: System, given: Mapping[bytes, bytes], home: Home, job_id: str, receive: Receive, send: Send
 ) -> None:
-    phaya: System = scope["app"].state.system
-    request: Request | None = None
+    quota: Quota | None = None
     try:
-        text = given_key(
-            given.get(b"authorization", b"").decode("latin-1"), given.get(b"x-api-key", b"").decode("latin-1")
-        )
-        key = await phaya.keyring.find(text)
-        request = Request(scope)
-        await admit(request, phaya, key, POLLS)
+        key = await phaya.keyring.find(given_key(_said(given, b"authorization"), _said(given, b"x-api-key")))
+        quota = await phaya.limits.take(key.id, POLLS, allowance(phaya, key, POLLS))
         notice = await phaya.board.notice(job_id)
         job = notice.job
         if job is None or job.account_id != key.account_id or job.service not in phaya.tariff.services:
             raise unknown(job_id)
         status = notice.told(home, phaya.clock.now(), lambda job: Status.of(home.tell(phaya, job)))
     except PhayaError as error:
-        request = request or Request(scope)
-        return await _send(refusal(request, error), request, receive, send)
-    quota: Quota = scope["state"]["quota"]
-    known = status.known_by(_said(given, b"if-none-match"))
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 304 if known else 200,
-            "headers": [*(status.short if known else status.full), *quota.headers],
-        }
-    )
+        response = refusal(Request(scope), error)
+        quota = error.quota if isinstance(error, QuotaSpent) else quota
+        response.raw_headers.extend(quota.headers if quota else ())
+        return await response(scope, receive, send)
+    known = b"if-none-match" in given and status.known_by(_said(given, b"if-none-match"))
+    headers = [*(status.short if known else status.full), *quota.headers]
+    await send({"type": "http.response.start", "status": 304 if known else 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if known else status.body})
-
-
-async def _take(lane: Lane, scope: Scope, receive: Receive, send: Send) -> None:
-    request = Request(scope, receive)
-    phaya: System = scope["app"].state.system
-    try:
-        caller = await enter(request, REQUESTS)
-        sent = repeatable(scope["path"], request.headers.get(HEADER))
-        response = await lane(request, phaya, caller, sent)
-    except PhayaError as error:
-        response = refusal(request, error)
-    except Taken as error:
-        response = await replayed(request, error)
-    except ClientDisconnect:
-        return
-    await _send(response, request, receive, send)
-
-
-async def _send(response: Response, request: Request, receive: Receive, send: Send) -> None:
-    quota = getattr(request.state, "quota", None)
-    if isinstance(quota, Quota):
-        response.raw_headers.extend(quota.headers)
-    await response(request.scope, receive, send)
+    return None
 
 
 async def _create(service: type, request: Request, phaya: System, caller: Caller, sent: Repeatable) -> Response:

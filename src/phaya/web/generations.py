@@ -255,7 +255,8 @@ async def draft(
     hook = _webhook_url(phaya, body)
     if dry:
         return await quote(phaya, caller, accepted)
-    await phaya.offers.check(accepted.request)
+    if service.inputs() or service.page() is not None:  # before they are fetched
+        await phaya.offers.check(accepted.request)
     request = await phaya.intake.take(accepted.request)
     rates = phaya.tariff.rates(service.path)
     call, ways = await phaya.offers.ways(request)
