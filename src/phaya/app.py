@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import AsyncGenerator, Collection
 
 from fastapi import FastAPI
@@ -27,10 +28,10 @@ class App(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, on its lane if it has one."""
-        if self.express is not None and scope["type"] == "http":
+        if scope["type"] == "http" and self.express is not None:
             scope["app"] = self
-            if (lane := self.express.find(scope, self.state.system)) is not None:
-                return await lane(receive, send)
+            if await self.express.take(scope, receive, send, self.state.system):
+                return
         await super().__call__(scope, receive, send)
 
 
@@ -66,6 +67,8 @@ async def _running(
         app.state.system = system
         app.state.parting = system.lookout.part
         app.router.routes.extend(media_routes(system.results.storage))
+        gc.collect()
+        gc.freeze()  # what was loaded stays: no collection need look at it again
         try:
             yield
         finally:

@@ -57,11 +57,15 @@ class Board:
         self._notices: dict[str, Notice] = {}  # the oldest first
         self._looks: dict[str, asyncio.Task[Notice]] = {}
 
+    def held(self, job_id: str, now: int) -> Notice | None:
+        """What was read of a job a moment ago, whoever's it is."""
+        found = self._notices.get(job_id)
+        return found if found is not None and 0 <= now - found.read_at < FRESH else None
+
     async def notice(self, job_id: str) -> Notice:
         """What is known of a job, whoever's it is. Raises what the database raises."""
         now = self._clock.now()
-        found = self._notices.get(job_id)
-        if found is not None and 0 <= now - found.read_at < FRESH:
+        if (found := self.held(job_id, now)) is not None:
             return found
         look = self._looks.get(job_id)
         if look is None:

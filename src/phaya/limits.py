@@ -6,7 +6,6 @@ meters.py.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -92,17 +91,22 @@ class Windows:
     async def count(self, name: str, most: int, seconds: int) -> Reading:
         """Counts one call, if fewer than `most` were counted in the last `seconds`."""
         now, window = self._clock.now(), seconds * SECOND
-        self._longest = max(self._longest, window)
-        self._sweep(now)
-        stamps = self._meters.setdefault(name, deque())
-        if stamps:
-            now = max(now, stamps[-1])  # a machine's clock may be set back
+        if window > self._longest:
+            self._longest = window
+        if now - self._swept >= MINUTE * SECOND:
+            self._sweep(now)
+        stamps = self._meters.get(name)
+        if stamps is None:
+            stamps = self._meters[name] = deque()
+        elif stamps[-1] > now:  # a machine's clock may be set back
+            now = stamps[-1]
         while stamps and stamps[0] <= now - window:
             stamps.popleft()
-        taken = len(stamps) < most
-        if taken:
-            stamps.append(now)
-        return Reading(taken, max(0, most - len(stamps)), stamps[0] + window - now)
+        room = most - len(stamps)
+        if room <= 0:
+            return Reading(False, 0, stamps[0] + window - now)
+        stamps.append(now)
+        return Reading(True, room - 1, stamps[0] + window - now)
 
     @property
     def kept(self) -> int:
@@ -110,9 +114,7 @@ class Windows:
         return len(self._meters)
 
     def _sweep(self, now: int) -> None:
-        """Once a minute, forgets the meters in which nothing counts any more."""
-        if now - self._swept < MINUTE * SECOND:
-            return
+        """Forgets the meters in which nothing counts any more."""
         self._swept = now
         over = now - self._longest
         self._meters = {name: stamps for name, stamps in self._meters.items() if stamps[-1] > over}
@@ -128,7 +130,7 @@ class Limits:
     async def take(self, key_id: str, name: str, limit: int) -> Quota:
         """Counts one request of a key against `limit` a minute. Raises QuotaSpent."""
         reading = await self.meters.count(f"{name} {key_id}", limit, MINUTE)
-        quota = Quota(name, limit, reading.left, max(1, math.ceil(reading.wait / SECOND)))
+        quota = Quota(name, limit, reading.left, max(1, -(-reading.wait // SECOND)))
         if not reading.taken:
             raise QuotaSpent(quota)
         return quota

@@ -59,22 +59,25 @@ class Express:
         self._lanes = lanes(tariff)
         self._homes = {f"/api/v1/{home.path}/status": home for home in homes(tariff)}
 
-    def find(self, scope: Scope, phaya: System) -> Callable[[Receive, Send], Awaitable[None]] | None:
-        """The lane of a request, if it has one."""
+    async def take(self, scope: Scope, receive: Receive, send: Send, phaya: System) -> bool:
+        """Answers a request that has a lane; False where it has none, and is to go on to its route."""
         if scope["query_string"]:
-            return None
+            return False
         path: str = scope["path"]
         if scope["method"] == "GET":
-            place, _, job_id = path.rpartition("/")
-            home = self._homes.get(place)
-            if home is None or len(job_id) != ID or not job_id.isascii() or (given := _headers(scope)) is None:
-                return None
-            return partial(_status, scope, phaya, given, home, job_id)
-        if scope["method"] == "POST" and (lane := self._lanes.get(path)) is not None and _headers(scope) is not None:
-            return partial(self._take, lane, scope, phaya)
-        return None
+            if (home := self._homes.get(path[: -ID - 1])) is not None and path[-ID - 1] == "/" and path.isascii():
+                headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each counts
+                if DETOURS.isdisjoint(headers):
+                    await _status(scope, receive, send, phaya, headers, home, path[-ID:])
+                    return True
+            return False
+        lane = self._lanes.get(path) if scope["method"] == "POST" else None
+        if lane is None or not DETOURS.isdisjoint(dict(scope["headers"])):
+            return False
+        await self._take(lane, scope, receive, send, phaya)
+        return True
 
-    async def _take(self, lane: Lane, scope: Scope, phaya: System, receive: Receive, send: Send) -> None:
+    async def _take(self, lane: Lane, scope: Scope, receive: Receive, send: Send, phaya: System) -> None:
         request = Request(scope, receive)
         try:
             caller = await enter(request, REQUESTS)
@@ -94,38 +97,34 @@ class Express:
         await response(scope, receive, send)
 
 
-def _headers(scope: Scope) -> dict[bytes, bytes] | None:
-    """The headers by name, the first of each; None where the request is none for a lane."""
-    given: dict[bytes, bytes] = dict(reversed(scope["headers"]))
-    return given if DETOURS.isdisjoint(given) else None
-
-
-def _said(given: Mapping[bytes, bytes], name: bytes) -> str:
-    return given.get(name, b"").decode("latin-1")
-
-
 async def _status(
-    scope: Scope, phaya: System, given: Mapping[bytes, bytes], home: Home, job_id: str, receive: Receive, send: Send
+    scope: Scope, receive: Receive, send: Send, phaya: System, headers: Mapping[bytes, bytes], home: Home, job_id: str
 ) -> None:
+    now = phaya.clock.now()
     quota: Quota | None = None
     try:
-        key = await phaya.keyring.find(given_key(_said(given, b"authorization"), _said(given, b"x-api-key")))
+        text = given_key(_said(headers, b"authorization"), _said(headers, b"x-api-key"))
+        key = phaya.keyring.held(text, now) or await phaya.keyring.find(text)
         quota = await phaya.limits.take(key.id, POLLS, allowance(phaya, key, POLLS))
-        notice = await phaya.board.notice(job_id)
+        notice = phaya.board.held(job_id, now) or await phaya.board.notice(job_id)
         job = notice.job
         if job is None or job.account_id != key.account_id or job.service not in phaya.tariff.services:
             raise unknown(job_id)
-        status = notice.told(home, phaya.clock.now(), lambda job: Status.of(home.tell(phaya, job)))
+        status = notice.told(home, now, lambda job: Status.of(home.tell(phaya, job)))
     except PhayaError as error:
         response = refusal(Request(scope), error)
         quota = error.quota if isinstance(error, QuotaSpent) else quota
         response.raw_headers.extend(quota.headers if quota else ())
         return await response(scope, receive, send)
-    known = b"if-none-match" in given and status.known_by(_said(given, b"if-none-match"))
-    headers = [*(status.short if known else status.full), *quota.headers]
-    await send({"type": "http.response.start", "status": 304 if known else 200, "headers": headers})
+    known = b"if-none-match" in headers and status.known_by(_said(headers, b"if-none-match"))
+    raw = [*(status.short if known else status.full), *quota.headers]
+    await send({"type": "http.response.start", "status": 304 if known else 200, "headers": raw})
     await send({"type": "http.response.body", "body": b"" if known else status.body})
     return None
+
+
+def _said(headers: Mapping[bytes, bytes], name: bytes) -> str:
+    return headers[name].decode("latin-1") if name in headers else ""
 
 
 async def _create(service: type, request: Request, phaya: System, caller: Caller, sent: Repeatable) -> Response:
