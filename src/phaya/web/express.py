@@ -35,6 +35,8 @@ Lane = Callable[[Request, System, Caller, Repeatable], Awaitable[Response]]
 
 DETOURS = frozenset({b"origin", b"prefer", b"cancel-after"})
 """Headers that only the routes understand."""
+VARY = (b"vary", b"Origin")
+"""A request with an origin is answered with the headers of CORS."""
 ID = 36
 """Characters of a job's id."""
 
@@ -92,8 +94,7 @@ class Express:
         except Exception as error:  # noqa: BLE001 - answered and logged as everywhere
             response = await self._broken(request, error)
         quota = getattr(request.state, "quota", None)
-        if isinstance(quota, Quota):
-            response.raw_headers.extend(quota.headers)
+        response.raw_headers.extend([VARY, *(quota.headers if isinstance(quota, Quota) else ())])
         await response(scope, receive, send)
 
 
@@ -114,10 +115,10 @@ async def _status(
     except PhayaError as error:
         response = refusal(Request(scope), error)
         quota = error.quota if isinstance(error, QuotaSpent) else quota
-        response.raw_headers.extend(quota.headers if quota else ())
+        response.raw_headers.extend([VARY, *(quota.headers if quota else ())])
         return await response(scope, receive, send)
     known = b"if-none-match" in headers and status.known_by(_said(headers, b"if-none-match"))
-    raw = [*(status.short if known else status.full), *quota.headers]
+    raw = [*(status.short if known else status.full), VARY, *quota.headers]
     await send({"type": "http.response.start", "status": 304 if known else 200, "headers": raw})
     await send({"type": "http.response.body", "body": b"" if known else status.body})
     return None
