@@ -21,9 +21,9 @@ from conftest import settings as phaya_settings
 from phaya.clock import SystemClock
 from phaya.database import Embedded
 from phaya.errors import DatabaseDown
-from phaya.limits import Limits, QuotaSpent, Windows
+from phaya.limits import Limits, QuotaSpent, Windows, forget_meters
 from phaya.link import Link
-from phaya.meters import FINE, RedisMeters, TabledMeters, forget_meters
+from phaya.meters import FINE, RedisMeters, TabledMeters
 from phaya.postgresql import PostgreSQL
 from phaya.sharing import sharing
 from stores import MEMORY, POSTGRESQL, SHARED, Node, node, nodes, postgresql_url, redis_url

@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from phaya.clock import SECOND, Clock
-from phaya.link import Apart
+from phaya.errors import Apart
 
 log = structlog.get_logger()
 

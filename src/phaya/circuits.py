@@ -10,8 +10,8 @@ from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from phaya.breaker import Circuit, Known, Step
-from phaya.errors import DatabaseDown
-from phaya.link import Apart, Link
+from phaya.errors import Apart, DatabaseDown
+from phaya.link import Link
 from phaya.postgresql import PostgreSQL
 from phaya.schema import circuits
 

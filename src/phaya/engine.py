@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
 from phaya.clock import Clock, SharedClock, SystemClock
 from phaya.database import Database, Embedded
 from phaya.errors import DatabaseDown
-from phaya.postgresql import PostgreSQL
 from phaya.settings import Settings
+
+if TYPE_CHECKING:
+    from phaya.postgresql import PostgreSQL
 
 log = structlog.get_logger()
 
@@ -45,6 +48,8 @@ async def engine(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
         finally:
             await embedded.close()
         return
+    from phaya.postgresql import PostgreSQL  # not loaded where there is none
+
     async with contextlib.AsyncExitStack() as stack:
         database = PostgreSQL(settings.database_url, connections=settings.database_connections)
         stack.push_async_callback(database.close)

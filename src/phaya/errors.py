@@ -168,3 +168,7 @@ class Closed(PhayaError):
     def retry_after(self) -> int | None:
         """Seconds after which a new try is sensible."""
         return self._retry_after
+
+
+class Apart(Exception):
+    """What the nodes share beside the database cannot be reached: each goes by what it knows itself."""

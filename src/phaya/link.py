@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from phaya.clock import MINUTE, SECOND, Clock
+from phaya.errors import Apart
 
 T = TypeVar("T")
 
@@ -25,10 +26,6 @@ PAUSE = 1 * SECOND
 """Between two attempts at a server that is gone. One caller makes the attempt, the others do not wait for it."""
 CONNECTIONS = 16
 """Each serves thousands of questions a second; more would only have to be made when many callers come at once."""
-
-
-class Apart(Exception):
-    """What the nodes share cannot be reached: each goes by what it knows itself."""
 
 
 class Link:

@@ -14,15 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import av
-from av.container import InputContainer
-from av.error import FFmpegError
-from av.stream import Disposition
 from PIL import Image, ImageCms, ImageOps
 
 from phaya.links import CONTENT_TYPES
+
+if TYPE_CHECKING:  # PyAV is loaded with the first film or sound: an idle server does without its 18 MB
+    from av.container import InputContainer
 
 PIXELS = 50_000_000
 LONGEST_SIDE = 8192
@@ -238,10 +237,14 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 def _open_streams(file: io.BufferedReader, demuxer: str) -> InputContainer:
     # The open file is all that the library gets: formats that name other files cannot open them.
     limits = {"format_whitelist": demuxer, "protocol_whitelist": "none"}
+    import av
+
     return av.open(file, "r", format=demuxer, container_options=limits, metadata_errors="ignore")
 
 
 def _measure_streams(path: Path, sniffed: str) -> Measured:
+    from av.error import FFmpegError
+
     try:
         with path.open("rb") as file, _open_streams(file, _DEMUXERS[sniffed]) as container:
             return _measure_container(path, sniffed, container)
@@ -250,6 +253,9 @@ def _measure_streams(path: Path, sniffed: str) -> Measured:
 
 
 def _measure_container(path: Path, sniffed: str, container: InputContainer) -> Measured:
+    import av
+    from av.stream import Disposition
+
     films = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
     tracks = [*films, *container.streams.audio]
     if not tracks or (films and sniffed in _AUDIO_ONLY):
@@ -288,6 +294,9 @@ def _extension(path: Path, sniffed: str, *, film: bool) -> str:
 
 
 def _copy_sound(video: Path, into: Path) -> bool:
+    import av
+    from av.error import FFmpegError
+
     sniffed = _sniff(video)
     if sniffed not in _DEMUXERS:
         raise Unreadable("it is not a film")

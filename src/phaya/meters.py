@@ -9,8 +9,9 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 from phaya.clock import SECOND, Clock
+from phaya.errors import Apart
 from phaya.limits import Reading, Windows
-from phaya.link import Apart, Link
+from phaya.link import Link
 from phaya.postgresql import PostgreSQL
 
 FINE = 600
@@ -45,8 +46,6 @@ ON CONFLICT (name) DO UPDATE SET stamps = (
 )
 RETURNING stamps[1] AS header, greatest(0, (stamps[2] >> 20) + :window - {_NOW}) AS wait
 """)  # noqa: S608 - only constants of this module are put in
-
-_FORGET = text("DELETE FROM meters WHERE stamps[cardinality(stamps)] < CAST(:before AS bigint) << 20")
 
 # A list of moments, the newest first. A server's clock may be set back: then time stands still in the list.
 _SCRIPT = """
@@ -94,13 +93,6 @@ def _count(connection: Connection, name: str, most: int, window: int, grain: int
     asked = {"name": name, "most": most, "window": window, "grain": grain, "now": now}
     header, wait = connection.execute(_COUNT, asked).one()
     return Reading(bool(header & 1), header >> 1, wait)
-
-
-def forget_meters(connection: Connection, before: int) -> int:
-    """Deletes the meters that counted nothing since a moment; answers how many. Other databases have none."""
-    if connection.dialect.name != "postgresql":
-        return 0
-    return connection.execute(_FORGET, {"before": before}).rowcount
 
 
 class RedisMeters:

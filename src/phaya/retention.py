@@ -19,7 +19,7 @@ from phaya.clock import DAY, HOUR, Clock
 from phaya.database import Database
 from phaya.inventory import Inventory
 from phaya.jobs import ERASED, State, Step
-from phaya.meters import forget_meters
+from phaya.limits import forget_meters
 from phaya.results import Results
 from phaya.schema import jobs
 

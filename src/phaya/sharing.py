@@ -7,13 +7,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from phaya.breaker import Breaker, Patience
-from phaya.circuits import RedisCircuits, TabledCircuits
 from phaya.clock import Clock
-from phaya.database import Database
+from phaya.database import Database, Embedded
 from phaya.limits import Limits, Windows
-from phaya.link import Link
-from phaya.meters import RedisMeters, TabledMeters
-from phaya.postgresql import PostgreSQL
 
 
 @dataclass(frozen=True)
@@ -30,16 +26,25 @@ async def sharing(
 ) -> AsyncGenerator[Shared]:
     """Limits and circuits in Redis where there is one, else in PostgreSQL, else in this process alone.
 
-    A Redis that does not answer keeps nobody from starting.
+    A Redis that does not answer keeps nobody from starting. What is not used is not loaded.
     """
     if redis_url is not None:
+        from phaya.circuits import RedisCircuits
+        from phaya.link import Link
+        from phaya.meters import RedisMeters
+
         link = Link(redis_url, clock)
         try:
             meters = RedisMeters(link, Windows(clock))
             yield Shared(Limits(meters), Breaker(clock, patience, RedisCircuits(link)))
         finally:
             await link.close()
-    elif isinstance(database, PostgreSQL):
+    elif not isinstance(database, Embedded):
+        from phaya.circuits import TabledCircuits
+        from phaya.meters import TabledMeters
+        from phaya.postgresql import PostgreSQL
+
+        assert isinstance(database, PostgreSQL)
         yield Shared(Limits(TabledMeters(database)), Breaker(clock, patience, TabledCircuits(database)))
     else:
         yield Shared(Limits(Windows(clock)), Breaker(clock, patience))

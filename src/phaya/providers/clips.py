@@ -6,14 +6,13 @@ import asyncio
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-
-import av
-from av.container import InputContainer
-from av.error import FFmpegError
-from av.stream import Disposition
+from typing import TYPE_CHECKING
 
 from phaya.providers import Rejected
 from phaya.providers.rendering import FORMATS
+
+if TYPE_CHECKING:  # PyAV is loaded with the first film or sound: an idle server does without its 18 MB
+    from av.container import InputContainer
 
 LONG_SIDE, SHORT_SIDE = 1920, 1080
 SMALLEST_SIDE = 16
@@ -47,6 +46,9 @@ async def look_at(path: Path) -> Clip:
 
 
 def _look_at(path: Path) -> Clip:
+    import av
+    from av.error import FFmpegError
+
     limits = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
     try:
         with path.open("rb") as file, av.open(file, "r", container_options=limits, metadata_errors="ignore") as clip:
@@ -56,6 +58,8 @@ def _look_at(path: Path) -> Clip:
 
 
 def _read(clip: InputContainer) -> Clip:
+    from av.stream import Disposition
+
     films = [one for one in clip.streams.video if not one.disposition & Disposition.attached_pic]
     sounds = clip.streams.audio
     if not films and not sounds:

@@ -14,9 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
-from av.error import FFmpegError
-
 from phaya.calls import (
     Download,
     GeminiSpeech,
@@ -245,6 +242,9 @@ def _png_size(picture: Path) -> tuple[int, int]:
 
 def _check(video: Path, frames: int, music: bool) -> None:
     """Looks whether the file is the film that was ordered; FFmpeg's exit code does not say so."""
+    import av
+    from av.error import FFmpegError
+
     try:
         with av.open(video, "r", format="mov") as film:
             codecs = [stream.codec_context.name for stream in film.streams]

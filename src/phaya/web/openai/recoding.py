@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import wave
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import av
+if TYPE_CHECKING:  # PyAV is loaded with the first film or sound: an idle server does without its 18 MB
+    import av
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ FORMS = {
 
 def recoded(sound: bytes, name: str) -> bytes:
     """The WAV file in another format; `pcm` is its bare samples."""
+    import av
+
     form = FORMS[name]
     if name == "wav":
         return sound
