@@ -73,6 +73,10 @@ class Meters(Protocol):
         """Counts one call, if fewer than `most` were counted in the last `seconds`."""
         ...
 
+    async def used(self, name: str, seconds: int) -> int:
+        """How many calls were counted in the last `seconds`, without counting one."""
+        ...
+
 
 class Windows:
     """Meters in the memory of this process."""
@@ -100,6 +104,11 @@ class Windows:
         if taken:
             stamps.append(now)
         return Reading(taken, max(0, most - len(stamps)), stamps[0] + window - now)
+
+    async def used(self, name: str, seconds: int) -> int:
+        """How many calls were counted in the last `seconds`, without counting one."""
+        over = self._clock.now() - seconds * SECOND
+        return sum(stamp > over for stamp in self._meters.get(name, ()))
 
     @property
     def kept(self) -> int:
@@ -134,3 +143,7 @@ class Limits:
         """Takes one call of a provider key's budget; else answers how many seconds to wait (0 = taken)."""
         reading = await self.meters.count(f"{name} {provider_key}", amount, seconds)
         return 0 if reading.taken else max(0.05, reading.wait / SECOND)
+
+    async def spent(self, name: str, provider_key: str, seconds: int) -> int:
+        """How many calls of a provider key's budget were taken in the last `seconds`."""
+        return await self.meters.used(f"{name} {provider_key}", seconds)
