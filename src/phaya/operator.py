@@ -241,10 +241,10 @@ async def carry_out(settings: Settings, command: str, **values: Any) -> dict[str
         if opened.shared and not await opened.database.write(keys.agree, secret):
             raise Refused(keys.FOREIGN)
         everything = values | {"services": tariff_of(settings).paths}
-        return await _run(opened.database, secret, opened.clock, command, everything, _actor())
+        return await _run(opened.database, secret, opened.clock, command, everything, actor())
 
 
-def _actor() -> str:
+def actor() -> str:
     """Who gives commands here, for the audit log: the user of the operating system, whatever the environment says."""
     number = os.getuid()
     try:
@@ -267,7 +267,7 @@ async def _reach(folder: Path, patience: float = 5.0) -> tuple[asyncio.StreamRea
 
 async def _hand_over(folder: Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
     reader, writer = await _reach(folder)
-    writer.write(orjson.dumps({"command": command, "values": dict(values), "actor": _actor()}) + b"\n")
+    writer.write(orjson.dumps({"command": command, "values": dict(values), "actor": actor()}) + b"\n")
     await writer.drain()
     line = await reader.readline()
     writer.close()
