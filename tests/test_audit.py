@@ -229,7 +229,7 @@ async def test_a_later_link_makes_no_operator(database: Database) -> None:
 
 async def test_a_suspended_key_is_not_taken_until_it_is_resumed(database: Database) -> None:
     made = await act(database, "keys create", account=EMAIL, name="n", credits=None, scopes=[])
-    of_key = {"account": EMAIL, "key_id": made["key_id"]}
+    of_key: dict[str, Any] = {"account": EMAIL, "key_id": made["key_id"]}
     await act(database, "keys suspend", **of_key)
     with pytest.raises(Unauthorized):
         await database.read(keys.authenticate, SECRET, made["key"], 11)
@@ -272,7 +272,7 @@ async def test_a_cap_is_never_below_what_was_spent(database: Database) -> None:
 async def test_a_form_that_is_sent_twice_grants_once(database: Database) -> None:
     await begun(database)
     account = await database.read(keys.account_by_email, EMAIL)
-    values = {"account": EMAIL, "amount": "3", "seen": 1}
+    values: dict[str, Any] = {"account": EMAIL, "amount": "3", "seen": 1}
     await act(database, "credits grant", **values)
     with pytest.raises(Conflict):
         await act(database, "credits grant", **values)

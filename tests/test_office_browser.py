@@ -1,4 +1,4 @@
-"""The operator's pages in a real browser, on a phone and a desktop: what is on them can be done, and read by everybody."""
+"""The operator's pages in a real browser, on a phone and a desktop: they work there, and can be read by everybody."""
 
 from __future__ import annotations
 
@@ -31,16 +31,14 @@ async def faults(page: Page, path: str) -> list[str]:
     return found
 
 
-async def test_the_first_account_operates_every_page_on_phone_and_desktop(tmp_path: Path) -> None:
+async def test_an_operator_works_on_every_page_on_phone_and_desktop(tmp_path: Path) -> None:
     async with running(tmp_path / "phaya") as phaya, visiting(phaya.url, tmp_path / "browser", SIZES[1]) as page:
         key = await phaya.new_key("20", account=EMAIL, name="shop")
         await phaya.new_key(None, account=BOSS)
         await phaya.operate("accounts promote", account=BOSS)
         await phaya.operate("vouchers create", credits="5", by="Ann", count=1, uses=1, note="fair")
-        await phaya.system.breaker.failed("kie z-image", "The model is paused.", limit=1)
-        await phaya.system.breaker.succeeded("kie z-image")
         job = (await phaya.create(PICTURE, key, prompt="[slow 600] dawn"))["job_id"]
-        lost = (await phaya.create(PICTURE, key, prompt="[drop] [lost] sea"))["job_id"]
+        lost = (await phaya.create(PICTURE, key, prompt="[lost] sea"))["job_id"]
         await phaya.system.breaker.failed("kie z-image", "The model is paused.", limit=1)
         link = await phaya.operate("console link", account=BOSS)
         await page.goto(link["path"])
@@ -49,11 +47,12 @@ async def test_the_first_account_operates_every_page_on_phone_and_desktop(tmp_pa
         await page.get_by_role("button", name="Start").click()
 
         await page.get_by_role("link", name="Queue").click()
-        await page.get_by_role("row").filter(has_text=lost).get_by_text("Cancel").click()
-        await page.get_by_role("row").filter(has_text=lost).get_by_label("Reason").fill("asked for")
-        await page.get_by_role("row").filter(has_text=lost).get_by_role("button", name="Cancel").click()
+        row = page.get_by_role("row").filter(has_text=lost)
+        await row.locator("summary").click()
+        await row.get_by_label("Reason").fill("asked for")
+        await row.get_by_role("button", name="Cancel").click()
         await expect(page.get_by_role("row").filter(has_text=job)).to_have_count(1)
-        await expect(page.get_by_role("row").filter(has_text=lost)).to_have_count(0)
+        await expect(row).to_have_count(0)
 
         wrong = [fault for section in OFFICE for fault in await faults(page, f"/operator/{section}")]
         await page.goto("/operator/accounts?search=shop")
