@@ -316,6 +316,19 @@ async def test_the_sandbox_page_says_what_follows_from_what(boss: Browser) -> No
     assert page.count("<dd>not set</dd>") == 3
 
 
+async def test_the_newest_vouchers_come_first(phaya: Phaya, boss: Browser) -> None:
+    for note in ("the older fair", "the newer fair"):
+        await phaya.operate("vouchers create", credits="1", by="Ann", count=1, uses=1, note=note)
+    _, page, _ = await boss.get("/operator/vouchers")
+
+    assert page.index("the newer fair") < page.index("the older fair")
+
+
+async def test_what_no_database_can_hold_is_refused(boss: Browser) -> None:
+    assert (await boss.get("/operator/accounts?search=a%00b"))[0] == 422
+    assert (await boss.post("/operator/vouchers", credits="1", note="a\0b")).status == 422
+
+
 async def test_the_log_is_read_by_filter_and_page_by_page(phaya: Phaya, boss: Browser) -> None:
     for _ in range(51):
         await phaya.operate("credits grant", account="logged@x.org", amount="1")

@@ -155,7 +155,7 @@ def unmoved(connection: Connection, account_id: str, seen: int | None) -> None:
     that the form was drawn by. The account is locked meanwhile. Without `seen` nothing is looked at."""
     if seen is None:
         return
-    connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update())
+    connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update(key_share=True))
     if last_by_hand(connection, account_id) != seen:
         raise Conflict(
             "Somebody has just moved this balance by hand, perhaps you. Look at the statement, and try again."

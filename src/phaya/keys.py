@@ -248,7 +248,7 @@ def find(connection: Connection, key_id: str) -> Key:
 def _own(connection: Connection, account_id: str, key_id: str) -> Key:
     """A key of the account that was not revoked, which nobody else writes meanwhile. Raises NotFound."""
     theirs = (keys.c.id == key_id) & (keys.c.account_id == account_id) & keys.c.revoked_at.is_(None)
-    row = connection.execute(select(keys).where(theirs).with_for_update()).one_or_none()
+    row = connection.execute(select(keys).where(theirs).with_for_update(key_share=True)).one_or_none()
     if row is None:
         raise NotFound("There is no such living key of this account.")
     return _key(row)

@@ -142,6 +142,8 @@ async def _enter(visit: Visit, *, public: bool, office: bool) -> Visit:
             given = request.headers.get("x-csrf") or form.get("csrf") or ""
             if not hmac.compare_digest(given.encode(), csrf(phaya, session).encode()):
                 raise Forbidden(FOREIGN)
+    if "\0" in "".join((request.url.path, *request.query_params.values(), *(text for _, text in form.multi_items()))):
+        raise Invalid(Fault("form", "must hold no NUL character"))  # which PostgreSQL's texts cannot
     return Visit(request, phaya, session, form)
 
 

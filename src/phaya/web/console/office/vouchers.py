@@ -11,6 +11,9 @@ from phaya.errors import Fault, Invalid, PhayaError
 from phaya.web.console.office.acts import act, acted, ask, hang, typed
 from phaya.web.console.visit import Visit
 
+SHOWN = 50
+"""Of each, the newest."""
+
 
 def install(router: APIRouter) -> None:
     """The page and its forms."""
@@ -47,8 +50,8 @@ async def _page(
 ) -> Response:
     found: dict[str, Any] = {}
     for name, command in (("vouchers", "vouchers list"), ("payments", "payments list"), ("events", "payments events")):
-        found[name] = (await ask(visit, command))[name]
-    return await visit.render("office-vouchers.html", status, message=message, codes=codes, form=visit.form, **found)
+        found[name] = (await ask(visit, command, newest=SHOWN))[name]
+    return await visit.render("office-vouchers.html", status, message=message, codes=codes, shown=SHOWN, **found)
 
 
 def _count(visit: Visit, name: str) -> int | None:
