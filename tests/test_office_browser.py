@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,19 @@ async def faults(page: Page, path: str) -> list[str]:
 
 
 async def test_an_operator_works_on_every_page_on_phone_and_desktop(tmp_path: Path) -> None:
-    async with running(tmp_path / "phaya") as phaya, visiting(phaya.url, tmp_path / "browser", SIZES[1]) as page:
+    folder = tmp_path / "phaya"
+    folder.mkdir()
+    (folder / "phaya.toml").write_text("[breaker]\nrest = 900\n")
+    async with running(folder) as phaya, visiting(phaya.url, tmp_path / "browser", SIZES[1]) as page:
         key = await phaya.new_key("20", account=EMAIL, name="shop")
         await phaya.new_key(None, account=BOSS)
         await phaya.operate("accounts promote", account=BOSS)
         await phaya.operate("vouchers create", credits="5", by="Ann", count=1, uses=1, note="fair")
         job = (await phaya.create(PICTURE, key, prompt="[slow 600] dawn"))["job_id"]
         lost = (await phaya.create(PICTURE, key, prompt="[lost] sea"))["job_id"]
+        async with asyncio.timeout(30):  # a submit that succeeds later would close the circuit
+            while None in [(await phaya.get(f"jobs/{one}", key=key)).json["task_id"] for one in (job, lost)]:
+                await asyncio.sleep(0.05)
         await phaya.system.breaker.failed("kie z-image", "The model is paused.", limit=1)
         link = await phaya.operate("console link", account=BOSS)
         await page.goto(link["path"])

@@ -142,8 +142,6 @@ async def _enter(visit: Visit, *, public: bool, office: bool) -> Visit:
             given = request.headers.get("x-csrf") or form.get("csrf") or ""
             if not hmac.compare_digest(given.encode(), csrf(phaya, session).encode()):
                 raise Forbidden(FOREIGN)
-    if "\0" in "".join((request.url.path, *request.query_params.values(), *(text for _, text in form.multi_items()))):
-        raise Invalid(Fault("form", "must hold no NUL character"))  # which PostgreSQL's texts cannot
     return Visit(request, phaya, session, form)
 
 
@@ -164,9 +162,12 @@ async def _read_form(request: Request) -> ImmutableMultiDict[str, str]:
         if len(body) > LARGEST_FORM:
             raise TooLarge(f"The form has more than {LARGEST_FORM // 1_000_000} MB.")
     try:
-        return ImmutableMultiDict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        read = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
         raise Invalid(Fault("form", "cannot be read")) from None
+    if wrong := next((name for name, text in read if "\0" in text), None):  # PostgreSQL takes none in a text
+        raise Invalid(Fault(wrong, "must hold no NUL character"))
+    return ImmutableMultiDict(read)
 
 
 async def _refused(visit: Visit, error: PhayaError) -> Response:
