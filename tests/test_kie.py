@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from phaya.calls import Finished, KieSuno, KieTask, Look, Refused, Waiting
-from phaya.providers import NotThere, OutOfOrder, ProviderError, Rejected, Remote, Unavailable, Unknown
+from phaya.providers import Balance, NotThere, OutOfOrder, ProviderError, Rejected, Remote, Unavailable, Unknown
 from phaya.providers.kie import Kie
 from phaya.providers.kie_envelope import read_answer, record_in, ticket_in
 from phaya.providers.kie_records import load, read_record
@@ -792,6 +792,13 @@ async def test_credit_is_exact(kie: Kie, wire: Wire) -> None:
     wire.play(answer({"code": 200, "msg": "success", "data": 5916.25}))
 
     assert Decimal("5916.25") == await kie.credit(KEY)
+
+
+@pytest.mark.anyio
+async def test_each_key_has_its_own_balance(session: aiohttp.ClientSession, wire: Wire) -> None:
+    wire.play(*(answer({"code": 200, "msg": "success", "data": data}) for data in (1.5, 1.5)))
+
+    assert await Kie(session, wire.base, [KEY, KEY]).balances() == [Balance(Decimal("1.5"), "KIE")] * 2
 
 
 @pytest.mark.anyio

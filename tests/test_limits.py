@@ -67,6 +67,7 @@ async def test_a_call_is_counted_exactly_where_its_window_has_room(
             recent.append(clock.moment)
             counted.append(clock.moment)
         assert (reading.left, reading.wait) == (most - len(recent), recent[0] + window - clock.moment)
+        assert await node.meters.used(name, seconds) == len(recent)
 
 
 async def test_the_headers_say_how_many_are_left_and_when_there_is_room(node: Node, clock: Clock) -> None:

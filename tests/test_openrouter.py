@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from decimal import Decimal
 
 import aiohttp
 import orjson
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from phaya.providers import ProviderError, Rejected, Unavailable, Unknown
+from phaya.providers import Balance, ProviderError, Rejected, Unavailable, Unknown
 from phaya.providers.openrouter import Model, OpenRouter, Stream, Usage
 from phaya.providers.openrouter_errors import ChatRejected, ChatUnavailable, refusal
 from phaya.providers.refusals import AGAINST_POLICY, CONTENT, PROVIDER
@@ -502,6 +503,24 @@ async def test_usage_that_cannot_be_learned_now_raises(openrouter: OpenRouter, w
 
     with pytest.raises(ProviderError):
         await openrouter.usage_of("gen-1")
+
+
+@pytest.mark.anyio
+async def test_a_management_key_is_told_what_is_left_of_what_was_bought(openrouter: OpenRouter, wire: Wire) -> None:
+    wire.play(answer({"data": {"total_credits": 100.5, "total_usage": 25.75}}))
+
+    assert await openrouter.balances() == [Balance(Decimal("74.75"), "USD", Decimal("25.75"))]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("left", "told"), [(7.25, Decimal("7.25")), (None, None)])
+async def test_another_key_is_told_its_own_limit(
+    openrouter: OpenRouter, wire: Wire, left: float | None, told: Decimal | None
+) -> None:
+    wire.play(answer(error(403), 403), answer({"data": {"limit_remaining": left, "usage": 0.5}}))
+
+    assert await openrouter.balances() == [Balance(told, "USD", Decimal("0.5"))]
+    assert [asked.target for asked in wire.asked] == ["/credits", "/key"]
 
 
 @pytest.mark.anyio

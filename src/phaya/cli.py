@@ -12,7 +12,7 @@ import typer
 import uvicorn
 from rich.table import Column, Table
 
-from phaya import __version__, books, customer, operator, till
+from phaya import __version__, books, clerk, customer, operator, till
 from phaya.errors import DatabaseDown
 from phaya.generate import commands as generate_commands
 from phaya.providers.roster import LANES
@@ -33,6 +33,7 @@ console_app = typer.Typer(help="Let people into the web console (operator).", no
 app.add_typer(console_app, name="console")
 books.install(app)
 till.install(app)
+clerk.install(app, keys_app)
 app.add_typer(generate_commands(), name="generate")
 customer.install(app)
 
@@ -198,9 +199,10 @@ def keys_list(account: Account, as_json: AsJson = False) -> None:
         return
     table = Table(Column("id", no_wrap=True), "name", "key", "scopes", "cap", "spent", "")
     for key in found:
+        state = "revoked" if key["revoked"] else "suspended" if key["suspended"] else ""
         table.add_row(
             key["key_id"], key["name"], key["prefix"] + "…", " ".join(key["scopes"]) or "all",
-            key["cap"] or "none", key["spent"], "revoked" if key["revoked"] else "",
+            key["cap"] or "none", key["spent"], state,
         )  # fmt: skip
     console.print(table)
 

@@ -36,7 +36,7 @@ class PhayaError(Exception):
 
 
 class Unauthorized(PhayaError):
-    """The key is missing, unknown, expired or revoked."""
+    """The key is missing, unknown, expired, suspended or revoked."""
 
     status = 401
     code = "unauthorized"

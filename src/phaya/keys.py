@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from phaya.credits import Credits
@@ -32,14 +32,23 @@ FOREIGN = (
     "PHAYA_SECRET, or the same file 'secret' in its data folder."
 )
 
+# Nearly every request asks this, so it is built once.
+_TAKEN = (
+    select(keys)
+    .join(accounts, accounts.c.id == keys.c.account_id)
+    .where(keys.c.prefix.in_(bindparam("starts", expanding=True)), accounts.c.suspended_at.is_(None))
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who pays."""
+    """Who pays. An `operator` may see and do everything; of a suspended account no key is taken."""
 
     id: str
     email: str
     balance: Credits
+    operator: bool = False
+    suspended_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +65,15 @@ class Key:
     rate: int | None
     expires_at: int | None
     revoked_at: int | None
+    suspended_at: int | None = None
+
+    def ended(self, now: int) -> bool:
+        """Whether it was revoked or has run out, and is good no more."""
+        return self.revoked_at is not None or (self.expires_at is not None and now >= self.expires_at)
 
     def lives(self, now: int) -> bool:
-        """Whether it was neither revoked nor has run out."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+        """Whether it is taken: neither ended nor suspended."""
+        return self.suspended_at is None and not self.ended(now)
 
     def allows(self, *names: str) -> bool:
         """Whether one of the scopes is granted. Reading one's own jobs and credits needs none."""
@@ -190,7 +204,7 @@ def authenticate(connection: Connection, secret: bytes, text: str, now: int) -> 
 def authenticate_all(connection: Connection, secret: bytes, texts: Sequence[str], now: int) -> list[Key | Unauthorized]:
     """The living keys with these texts, or Unauthorized for each that is none."""
     prefixes = padded(sorted({text[:PREFIX] for text in texts}))
-    rows = connection.execute(select(keys).where(keys.c.prefix.in_(prefixes))).all()
+    rows = connection.execute(_TAKEN, {"starts": prefixes}).all()
     found: list[Key | Unauthorized] = []
     for text in texts:
         mark = digest(secret, text)
@@ -209,6 +223,30 @@ def revoke(connection: Connection, account_id: str, key_id: str, now: int) -> bo
     return done.rowcount > 0
 
 
+def suspend(connection: Connection, account_id: str, key_id: str, moment: int | None) -> bool:
+    """Suspends a key from a moment on, or without one takes it again; says whether that changed anything.
+
+    Raises NotFound where the account has no such key, or it was revoked.
+    """
+    key = _own(connection, account_id, key_id)
+    if (key.suspended_at is None) == (moment is None):
+        return False
+    connection.execute(update(keys).where(keys.c.id == key_id).values(suspended_at=moment))
+    return True
+
+
+def set_cap(connection: Connection, account_id: str, key_id: str, cap: Credits | None) -> Key:
+    """Bounds what a key may ever spend, or with None bounds it no more.
+
+    Raises NotFound, and Invalid where it has spent more than that.
+    """
+    key = _own(connection, account_id, key_id)
+    if cap is not None and cap < key.spent:
+        raise Invalid(Fault("cap", f"must be at least {key.spent}, which the key has spent"))
+    connection.execute(update(keys).where(keys.c.id == key_id).values(cap=None if cap is None else cap.units))
+    return find(connection, key_id)
+
+
 def listing(connection: Connection, account_id: str) -> list[tuple[Key, str, int]]:
     """An account's keys with prefix and time of making, oldest first."""
     rows = connection.execute(select(keys).where(keys.c.account_id == account_id).order_by(keys.c.created_at))
@@ -220,8 +258,17 @@ def find(connection: Connection, key_id: str) -> Key:
     return _key(connection.execute(select(keys).where(keys.c.id == key_id)).one())
 
 
+def _own(connection: Connection, account_id: str, key_id: str) -> Key:
+    """A key of the account that was not revoked, which nobody else writes meanwhile. Raises NotFound."""
+    theirs = (keys.c.id == key_id) & (keys.c.account_id == account_id) & keys.c.revoked_at.is_(None)
+    row = connection.execute(select(keys).where(theirs).with_for_update(key_share=True)).one_or_none()
+    if row is None:
+        raise NotFound("There is no such living key of this account.")
+    return _key(row)
+
+
 def _account(row: Row[tuple[object, ...]]) -> Account:
-    return Account(row.id, row.email, Credits(row.balance))
+    return Account(row.id, row.email, Credits(row.balance), row.operator, row.suspended_at)
 
 
 def _key(row: Row[tuple[object, ...]]) -> Key:
@@ -235,4 +282,5 @@ def _key(row: Row[tuple[object, ...]]) -> Key:
         rate=row.rate,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        suspended_at=row.suspended_at,
     )

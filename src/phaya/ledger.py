@@ -355,8 +355,10 @@ def unmatched(connection: Connection, reason: str, origin: Subquery) -> Iterator
 
 
 def _lives(now: int) -> ColumnElement[bool]:
-    """Whether a key was neither revoked nor has run out."""
-    return keys.c.revoked_at.is_(None) & or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
+    """Whether a key is taken: neither it nor its account was stopped, and it has not run out."""
+    stopped = select(accounts.c.id).where(accounts.c.id == keys.c.account_id, accounts.c.suspended_at.is_not(None))
+    living = keys.c.revoked_at.is_(None) & keys.c.suspended_at.is_(None) & ~stopped.exists()
+    return living & or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
 
 
 def _enter(

@@ -79,6 +79,10 @@ class Meters(Protocol):
         """Counts one call, if fewer than `most` were counted in the last `seconds`."""
         ...
 
+    async def used(self, name: str, seconds: int) -> int:
+        """How many calls were counted in the last `seconds`, without counting one."""
+        ...
+
 
 class Windows:
     """Meters in the memory of this process."""
@@ -112,6 +116,11 @@ class Windows:
         stamps.append(now)
         return Reading(True, room - 1, stamps[0] + window - now)
 
+    async def used(self, name: str, seconds: int) -> int:
+        """How many calls were counted in the last `seconds`, without counting one."""
+        over = self._clock.now() - seconds * SECOND
+        return sum(stamp > over for stamp in self._meters.get(name, ()))
+
     @property
     def kept(self) -> int:
         """How many meters there are."""
@@ -143,6 +152,10 @@ class Limits:
         """Takes one call of a provider key's budget; else answers how many seconds to wait (0 = taken)."""
         reading = await self.meters.count(f"{name} {provider_key}", amount, seconds)
         return 0 if reading.taken else max(0.05, reading.wait / SECOND)
+
+    async def spent(self, name: str, provider_key: str, seconds: int) -> int:
+        """How many calls of a provider key's budget were taken in the last `seconds`."""
+        return await self.meters.used(f"{name} {provider_key}", seconds)
 
 
 def forget_meters(connection: Connection, before: int) -> int:

@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, delete, insert, select, update
 
-from phaya import keys, ledger
+from phaya import audit, keys, ledger
 from phaya.clock import DAY, MINUTE, written
 from phaya.credits import Credits, credits
 from phaya.errors import Fault, Invalid, NotFound, Unauthorized
@@ -50,6 +50,11 @@ class Session:
     key: Key
     owner: bool
     seen_at: int
+
+    @property
+    def operates(self) -> bool:
+        """Whether it may see and do what operators do. A key never may, whosever it is."""
+        return self.owner and self.account.operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,12 @@ def find(connection: Connection, email: str) -> Login | None:
     return None if row is None else Login(row.account_id, row.key_id, row.password)
 
 
+def may_enter(connection: Connection, login: Login, now: int) -> bool:
+    """Whether a session of this login would live: its account and its key are neither suspended nor ended."""
+    account = keys.find_account(connection, login.account_id)
+    return account.suspended_at is None and keys.find(connection, login.key_id).lives(now)
+
+
 def begin(connection: Connection, token: str, account_id: str, key_id: str, now: int, *, owner: bool) -> None:
     """Opens a session, and forgets those that have run out."""
     connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
@@ -123,7 +134,10 @@ def resume(connection: Connection, token: str, now: int) -> Session:
     ).one_or_none()
     if row is None or not (key := keys.find(connection, row.key_id)).lives(now):
         raise Unauthorized("Sign in first.")
-    return Session(row.hash, keys.find_account(connection, row.account_id), key, row.owner, row.seen_at)
+    account = keys.find_account(connection, row.account_id)
+    if account.suspended_at is not None:
+        raise Unauthorized("Sign in first.")
+    return Session(row.hash, account, key, row.owner, row.seen_at)
 
 
 def seen(connection: Connection, session: str, now: int) -> None:
@@ -171,7 +185,8 @@ def invitation(connection: Connection, token: str, now: int) -> Invitation:
 
 
 def accept(connection: Connection, secret: bytes, token: str, email: str, password: str, now: int) -> Login:
-    """Uses a link up: sets the password (hashed before) and signs out whoever knew the former one.
+    """Uses a link up: sets the password (hashed before) and signs out whoever knew the former one. An account that it
+    makes is the operator's.
 
     Raises NotFound where the link is used or over, and Invalid where a new account's address is taken.
     """
@@ -183,6 +198,9 @@ def accept(connection: Connection, secret: bytes, token: str, email: str, passwo
         if connection.execute(taken).one_or_none() is not None:
             raise Invalid(Fault("email", "has an account already; 'phaya console link --account' makes its link"))
         account = keys.open_account(connection, email, now)
+        connection.execute(update(accounts).where(accounts.c.id == account.id).values(operator=True))
+        details = {"operator": True, "credits": str(asked.credits)}
+        audit.write(connection, account.email, "accounts claim", account.email, now, details, account.id)
         if asked.credits:
             ledger.grant(connection, account.id, asked.credits, "to begin with", now)
     else:
@@ -198,7 +216,7 @@ def accept(connection: Connection, secret: bytes, token: str, email: str, passwo
     )
     connection.execute(delete(sessions).where(sessions.c.account_id == account.id, sessions.c.owner))
     key_id: str = known.key_id
-    if not keys.find(connection, key_id).lives(now):  # revoked by the operator, who now lets the account in again
+    if keys.find(connection, key_id).ended(now):  # revoked by the operator, who now lets the account in again
         _, key = keys.mint(connection, secret, account, KEY_NAME, now, rate=RATE)
         connection.execute(update(logins).where(logins.c.account_id == account.id).values(key_id=key.id))
         key_id = key.id

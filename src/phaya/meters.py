@@ -47,6 +47,11 @@ ON CONFLICT (name) DO UPDATE SET stamps = (
 RETURNING stamps[1] AS header, greatest(0, (stamps[2] >> 20) + :window - {_NOW}) AS wait
 """)  # noqa: S608 - only constants of this module are put in
 
+_USED = text(f"""
+SELECT coalesce(sum(one & 1048575), 0)::bigint AS calls
+FROM meters, unnest(stamps[2:]) AS one WHERE name = :name AND one >> 20 > {_NOW} - CAST(:window AS bigint)
+""")  # noqa: S608 - only constants of this module are put in
+
 # A list of moments, the newest first. A server's clock may be set back: then time stands still in the list.
 _SCRIPT = """
 local meter, most, window, now = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -70,6 +75,22 @@ return {1, left - 1, oldest + window - now}
 """
 
 
+_COUNTED = """
+local now, calls = tonumber(ARGV[2]), 0
+if not now then
+    local time = redis.call('TIME')
+    now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+for _, moment in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+    if tonumber(moment) <= now - tonumber(ARGV[1]) then
+        break
+    end
+    calls = calls + 1
+end
+return calls
+"""
+
+
 class TabledMeters:
     """Meters in PostgreSQL's table `meters`, which keeps no log: after a crash it is empty."""
 
@@ -88,11 +109,20 @@ class TabledMeters:
         now = self._clock.now() if self._clock else None
         return await self._database.single(_count, name, most, window, grain, now)
 
+    async def used(self, name: str, seconds: int) -> int:
+        """How many calls were counted in the last `seconds`, without counting one. Raises DatabaseDown."""
+        now = self._clock.now() if self._clock else None
+        return await self._database.read(_used, name, seconds * SECOND, now)
+
 
 def _count(connection: Connection, name: str, most: int, window: int, grain: int, now: int | None) -> Reading:
     asked = {"name": name, "most": most, "window": window, "grain": grain, "now": now}
     header, wait = connection.execute(_COUNT, asked).one()
     return Reading(bool(header & 1), header >> 1, wait)
+
+
+def _used(connection: Connection, name: str, window: int, now: int | None) -> int:
+    return int(connection.execute(_USED, {"name": name, "window": window, "now": now}).scalar_one())
 
 
 class RedisMeters:
@@ -106,6 +136,7 @@ class RedisMeters:
         self._own = own
         self._clock = clock
         self._script = link.script(_SCRIPT)
+        self._counted = link.script(_COUNTED)
 
     @property
     def alone_since(self) -> int | None:
@@ -121,3 +152,11 @@ class RedisMeters:
         except Apart:
             return await self._own.count(name, most, seconds)
         return Reading(bool(taken), left, wait)
+
+    async def used(self, name: str, seconds: int) -> int:
+        """How many calls were counted in the last `seconds`, without counting one."""
+        args = (seconds * SECOND, self._clock.now() if self._clock else "")
+        try:
+            return int(await self._link.ask(lambda: self._counted(keys=[f"phaya:meter:{name}"], args=args)))
+        except Apart:
+            return await self._own.used(name, seconds)

@@ -1,4 +1,5 @@
-"""What an operator does from the command line: accounts, keys, credits by hand; and what other modules add to it.
+"""What an operator does, from the command line or in the console: credits by hand, and what other modules add to it.
+Each command that changes something is written into the audit log, in its own transaction.
 
 An embedded database has one writing process. While a server runs, a command is handed to it through a Unix
 socket in the data folder that only the owner can open; otherwise, and on PostgreSQL, the command opens the database
@@ -10,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
+import pwd
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,14 +22,14 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
-from phaya import inspection, keys, ledger, logins, reconciliation, sales, statements
+from phaya import accounts, backlog, deeds, inspection, keys, ledger, logins, reconciliation, sales, statements
 from phaya.clock import Clock, written
-from phaya.credits import credits
 from phaya.database import Database, InUse
 from phaya.engine import engine
-from phaya.errors import Fault, Invalid, PhayaError
+from phaya.errors import PhayaError
 from phaya.settings import Settings
 from phaya.tariff_file import tariff_of
+from phaya.typed import read_amount, read_words
 
 log = structlog.get_logger()
 
@@ -37,71 +40,12 @@ class Refused(Exception):
     """A command that could not be carried out; the message says why."""
 
 
-def create_key(connection: Connection, secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Makes a key (and its account, if new), with a first grant if asked for."""
-    known = (*keys.SCOPES, *asked["services"])
-    strange = set(asked["scopes"]) - set(known)
-    if strange:
-        raise Invalid(Fault("scope", f"must be one of {', '.join(known)}, not {', '.join(sorted(strange))}"))
-    account = keys.open_account(connection, asked["account"], now)
-    text, key = keys.mint(
-        connection,
-        secret,
-        account,
-        asked["name"],
-        now,
-        cap=_amount("cap", asked.get("cap")),
-        scopes=asked["scopes"],
-        rate=asked.get("rate"),
-    )
-    balance = account.balance
-    amount = _amount("credits", asked.get("credits"))
-    if amount is not None:
-        balance = ledger.grant(connection, account.id, amount, f"with key {key.name}", now)
-    return {
-        "key": text,
-        "key_id": key.id,
-        "name": key.name,
-        "account": account.email,
-        "account_id": account.id,
-        "credits_balance": str(balance),
-        "cap": None if key.cap is None else str(key.cap),
-        "scopes": sorted(key.scopes),
-        "rate": key.rate,
-    }
-
-
-def list_keys(connection: Connection, _secret: bytes, _now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """An account's keys, without their text."""
-    account = keys.account_by_email(connection, asked["account"])
-    return {
-        "keys": [
-            {
-                "key_id": key.id,
-                "name": key.name,
-                "prefix": prefix,
-                "scopes": sorted(key.scopes),
-                "cap": None if key.cap is None else str(key.cap),
-                "spent": str(key.spent),
-                "revoked": key.revoked_at is not None,
-            }
-            for key, prefix, _ in keys.listing(connection, account.id)
-        ]
-    }
-
-
-def revoke_key(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Ends a key for good."""
-    account = keys.account_by_email(connection, asked["account"])
-    return {"revoked": keys.revoke(connection, account.id, asked["key_id"], now)}
-
-
 def grant(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Adds credits to an account."""
-    amount = _amount("amount", asked["amount"])
-    assert amount is not None
-    by = None if asked.get("by") is None else _words("by", asked["by"], 100)
+    amount = read_amount("amount", asked["amount"])
+    by = None if asked.get("by") is None else read_words("by", asked["by"], 100)
     account = keys.open_account(connection, asked["account"], now)
+    accounts.unmoved(connection, account.id, asked.get("seen"))
     until = sales.until(asked.get("expires"), now)
     note = asked.get("note") or "granted by the operator"
     balance = ledger.grant(connection, account.id, amount, note, now, by, until)
@@ -115,10 +59,10 @@ def grant(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, 
 
 def adjust(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Corrects a balance up or down."""
-    amount = _amount("amount", asked["amount"])
-    assert amount is not None
+    amount = read_amount("amount", asked["amount"])
     reason, by = _signed(asked)
     account = keys.account_by_email(connection, asked["account"])
+    accounts.unmoved(connection, account.id, asked.get("seen"))
     balance = ledger.adjust(connection, account.id, amount, reason, now, by)
     return {"account": account.email, "adjusted": str(amount), "credits_balance": str(balance)}
 
@@ -126,7 +70,8 @@ def adjust(connection: Connection, _secret: bytes, now: int, asked: Mapping[str,
 def refund(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Gives back what a job kept, or a part of it."""
     reason, by = _signed(asked)
-    done = ledger.refund(connection, asked["job"], _amount("amount", asked.get("amount")), reason, now, by)
+    amount = None if asked.get("amount") is None else read_amount("amount", asked["amount"])
+    done = ledger.refund(connection, asked["job"], amount, reason, now, by)
     return {
         "job_id": asked["job"],
         "account": keys.find_account(connection, done.account_id).email,
@@ -144,17 +89,32 @@ def close(connection: Connection, secret: bytes, now: int, asked: Mapping[str, A
 
 def make_vouchers(connection: Connection, secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Makes vouchers, whose codes only this answer has."""
-    note = asked["note"] and _words("note", asked["note"], 200)
-    checked = {"credits": _amount("credits", asked["credits"]), "by": _words("by", asked["by"], 100), "note": note}
+    note = asked["note"] and read_words("note", asked["note"], 200)
+    checked = {
+        "credits": read_amount("credits", asked["credits"]),
+        "by": read_words("by", asked["by"], 100),
+        "note": note,
+    }
     return sales.make_vouchers(connection, secret, now, {**asked, **checked})
 
 
 Command = Callable[[Connection, bytes, int, Mapping[str, Any]], dict[str, Any]]
 
 COMMANDS: Mapping[str, Command] = {
-    "keys create": create_key,
-    "keys list": list_keys,
-    "keys revoke": revoke_key,
+    "keys create": accounts.create_key,
+    "keys list": accounts.list_keys,
+    "keys revoke": accounts.revoke_key,
+    "keys suspend": accounts.suspend_key,
+    "keys resume": accounts.resume_key,
+    "keys cap": accounts.cap_key,
+    "accounts list": accounts.listing,
+    "accounts show": accounts.show,
+    "accounts promote": accounts.promote,
+    "accounts demote": accounts.demote,
+    "accounts suspend": accounts.suspend,
+    "accounts resume": accounts.resume,
+    "jobs cancel": backlog.cancel,
+    "audit list": deeds.listing,
     "credits grant": grant,
     "credits adjust": adjust,
     "credits refund": refund,
@@ -176,31 +136,15 @@ COMMANDS: Mapping[str, Command] = {
 READING = frozenset(
     {
         *("keys list", "credits statement", "reconcile list", "vouchers list", "payments list", "payments events"),
-        *("check", "check files"),
+        *("accounts list", "accounts show", "audit list", "check", "check files"),
     }
 )
 """Commands that only read: they keep nobody from writing, however long they take."""
 
 
-def _amount(field: str, text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return credits(text)
-    except ValueError as error:
-        raise Invalid(Fault(field, str(error))) from None
-
-
 def _signed(asked: Mapping[str, Any]) -> tuple[str, str]:
     """Why something is done by hand, and by whom."""
-    return _words("reason", asked["reason"], 1000), _words("by", asked["by"], 100)
-
-
-def _words(field: str, text: str, longest: int) -> str:
-    words = " ".join(text.split())
-    if not 1 <= len(words) <= longest:
-        raise Invalid(Fault(field, f"must have 1 to {longest} characters"))
-    return words
+    return read_words("reason", asked["reason"], 1000), read_words("by", asked["by"], 100)
 
 
 def socket_path(folder: Path) -> Path:
@@ -257,6 +201,7 @@ class Door:
                 self._clock,
                 asked["command"],
                 asked["values"] | {"services": self._services, "served": True},
+                asked.get("actor", "cli"),
             )
             if asked["command"] not in READING:
                 self._changed()
@@ -271,15 +216,27 @@ class Door:
         writer.close()
 
 
-async def _run(
-    database: Database, secret: bytes, clock: Clock, command: str, values: Mapping[str, Any]
+def perform(
+    connection: Connection, command: str, secret: bytes, now: int, values: Mapping[str, Any], actor: str
 ) -> dict[str, Any]:
+    """Carries out a command and writes down that `actor` did, in one transaction. Raises Refused or PhayaError."""
     work = COMMANDS.get(command)
     if work is None:
         raise Refused(f"this server does not know the command {command!r}; is it of another version?")
-    log.info("operator.command", command=command)
+    if command in READING:
+        return work(connection, secret, now, values)
+    made = deeds.is_new(connection, values.get("account"))
+    answer = work(connection, secret, now, values)
+    deeds.record(connection, actor, command, values, answer, now, made=made)
+    return answer
+
+
+async def _run(
+    database: Database, secret: bytes, clock: Clock, command: str, values: Mapping[str, Any], actor: str
+) -> dict[str, Any]:
+    log.info("operator.command", command=command, actor=actor)
     run = database.read if command in READING else database.write
-    return await run(work, secret, clock.now(), values)
+    return await run(perform, command, secret, clock.now(), values, actor)
 
 
 async def carry_out(settings: Settings, command: str, **values: Any) -> dict[str, Any]:
@@ -296,7 +253,16 @@ async def carry_out(settings: Settings, command: str, **values: Any) -> dict[str
         if opened.shared and not await opened.database.write(keys.agree, secret):
             raise Refused(keys.FOREIGN)
         everything = values | {"services": tariff_of(settings).paths}
-        return await _run(opened.database, secret, opened.clock, command, everything)
+        return await _run(opened.database, secret, opened.clock, command, everything, actor())
+
+
+def actor() -> str:
+    """Who gives commands here, for the audit log: the user of the operating system, whatever the environment says."""
+    number = os.getuid()
+    try:
+        return f"cli:{pwd.getpwuid(number).pw_name}"
+    except KeyError:  # in a container users need no names
+        return f"cli:{number}"
 
 
 async def _reach(folder: Path, patience: float = 5.0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -313,7 +279,7 @@ async def _reach(folder: Path, patience: float = 5.0) -> tuple[asyncio.StreamRea
 
 async def _hand_over(folder: Path, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
     reader, writer = await _reach(folder)
-    writer.write(orjson.dumps({"command": command, "values": dict(values)}) + b"\n")
+    writer.write(orjson.dumps({"command": command, "values": dict(values), "actor": actor()}) + b"\n")
     await writer.drain()
     line = await reader.readline()
     writer.close()

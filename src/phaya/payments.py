@@ -165,9 +165,13 @@ def settle(connection: Connection, session: Session, now: int) -> Heard:
     return Heard(Outcome.CREDITED, row["id"], f"{amount} credits")
 
 
-def listing(connection: Connection, account_id: str | None, after: tuple[int, str] | None, limit: int) -> list[Payment]:
-    """A page of payments, the oldest first; `after` is when the last one before it was made, and its id."""
-    query = select(*_COLUMNS).order_by(payments.c.created_at, payments.c.id).limit(limit)
+def listing(
+    connection: Connection, account_id: str | None, after: tuple[int, str] | None, limit: int, *, newest: bool = False
+) -> list[Payment]:
+    """A page of payments, the oldest first; `after` is when the last one before it was made, and its id. Or the
+    `newest` ones, newest first."""
+    order = (payments.c.created_at, payments.c.id)
+    query = select(*_COLUMNS).order_by(*(column.desc() for column in order) if newest else order).limit(limit)
     if account_id is not None:
         query = query.where(payments.c.account_id == account_id)
     if after is not None:
@@ -175,8 +179,11 @@ def listing(connection: Connection, account_id: str | None, after: tuple[int, st
     return [_payment(row) for row in connection.execute(query).mappings()]
 
 
-def remarkable(connection: Connection, after: tuple[int, str] | None, limit: int) -> list[dict[str, Any]]:
-    """A page of the events that an operator should know of, the oldest first, each with its payment's account."""
+def remarkable(
+    connection: Connection, after: tuple[int, str] | None, limit: int, *, newest: bool = False
+) -> list[dict[str, Any]]:
+    """A page of the events that an operator should know of, the oldest first, each with its payment's account. Or the
+    `newest` ones, newest first."""
     told = (Outcome.ATTENTION.value, Outcome.STRANGE.value)
     where = notices.outerjoin(payments, payments.c.id == notices.c.payment_id).outerjoin(
         accounts, accounts.c.id == payments.c.account_id
@@ -185,7 +192,9 @@ def remarkable(connection: Connection, after: tuple[int, str] | None, limit: int
     query = select(*columns).select_from(where).where(notices.c.outcome.in_(told)).limit(limit)
     if after is not None:
         query = query.where(tuple_(notices.c.created_at, notices.c.id) > after)
-    return [dict(row) for row in connection.execute(query.order_by(notices.c.created_at, notices.c.id)).mappings()]
+    order = (notices.c.created_at, notices.c.id)
+    query = query.order_by(*(column.desc() for column in order) if newest else order)
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def audit(connection: Connection) -> Iterator[str]:

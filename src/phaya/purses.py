@@ -40,9 +40,13 @@ class Purses:
         """Locks in one order everywhere, so that two nodes do not wait for each other."""
         self._connection = connection
         self._accounts = _locked(
-            connection, accounts, accounts.c.balance, (accounts.c.expiring_at,), {job.account_id for job in jobs}
+            connection,
+            accounts,
+            accounts.c.balance,
+            (accounts.c.expiring_at, accounts.c.suspended_at),
+            {job.account_id for job in jobs},
         )
-        columns = (keys.c.cap, keys.c.expires_at, keys.c.revoked_at)
+        columns = (keys.c.cap, keys.c.expires_at, keys.c.revoked_at, keys.c.suspended_at)
         self._keys = _locked(connection, keys, keys.c.spent, columns, {job.key_id for job in jobs})
         self._entries: list[dict[str, object]] = []
 
@@ -56,7 +60,8 @@ class Purses:
         Raises NotEnoughCredits, or Unauthorized where the key has ended since the request came.
         """
         account, key = self._accounts[drafts[0].account_id], self._keys[drafts[0].key_id]
-        if key.row.revoked_at is not None or (key.row.expires_at is not None and key.row.expires_at <= now):
+        stopped = (key.row.revoked_at, key.row.suspended_at, account.row.suspended_at)
+        if stopped != (None, None, None) or (key.row.expires_at is not None and key.row.expires_at <= now):
             raise Unauthorized(WRONG_KEY)
         price = sum((job.price for job in drafts), NOTHING)
         if account.units < price.units:

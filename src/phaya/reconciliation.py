@@ -76,7 +76,7 @@ def close(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, 
             trouble=f"{CLOSED}{asked['by']}: {asked['reason']}{before}",
         )
     )
-    return {"job_id": row.id, "trouble": _find(connection, row.id, listed=False).trouble}
+    return {"job_id": row.id, "account": row.email, "trouble": _find(connection, row.id, listed=False).trouble}
 
 
 def _closed() -> ColumnElement[bool]:

@@ -44,7 +44,7 @@ def make_vouchers(connection: Connection, secret: bytes, now: int, asked: Mappin
 
 def list_vouchers(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
     """A page of the vouchers, without their codes. `after` is the `next` of the page before."""
-    found = vouchers.listing(connection, _after(asked), PAGE)
+    found = vouchers.listing(connection, _after(asked), **_page(asked))
     return {
         "vouchers": [_told(voucher, now) for voucher in found],
         "next": _next([(voucher.created_at, voucher.id) for voucher in found]),
@@ -61,7 +61,7 @@ def list_payments(connection: Connection, _secret: bytes, _now: int, asked: Mapp
     account_id = None
     if asked.get("account") is not None:
         account_id = keys.account_by_email(connection, asked["account"]).id
-    found = payments.listing(connection, account_id, _after(asked), PAGE)
+    found = payments.listing(connection, account_id, _after(asked), **_page(asked))
     return {
         "payments": [
             {
@@ -84,7 +84,7 @@ def list_payments(connection: Connection, _secret: bytes, _now: int, asked: Mapp
 
 def list_events(connection: Connection, _secret: bytes, _now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
     """A page of Stripe's events that need the operator's attention, or fit to nothing here."""
-    found = payments.remarkable(connection, _after(asked), PAGE)
+    found = payments.remarkable(connection, _after(asked), **_page(asked))
     return {
         "events": [
             {
@@ -142,6 +142,11 @@ def _told(voucher: Voucher, now: int) -> dict[str, Any]:
 
 def _after(asked: Mapping[str, Any]) -> tuple[int, str] | None:
     return (asked["after"][0], asked["after"][1]) if asked.get("after") else None
+
+
+def _page(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """How much is asked for: pages from the oldest on, or only the newest so many."""
+    return {"limit": asked["newest"], "newest": True} if asked.get("newest") else {"limit": PAGE}
 
 
 def _next(seen: Sequence[tuple[int, str]]) -> list[Any] | None:

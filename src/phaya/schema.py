@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -40,6 +41,8 @@ accounts = Table(
     Column("hook_turn", Integer, nullable=False, server_default="0"),  # how often its webhook secret was changed
     Column("hook_turned_at", BigInteger),
     Column("expiring_at", BigInteger),  # when its next open grant expires; null = it has none
+    Column("operator", Boolean, nullable=False, server_default=false()),
+    Column("suspended_at", BigInteger),  # since when none of its keys is taken
     Index(
         "ix_accounts_expiring",
         "expiring_at",
@@ -64,6 +67,7 @@ keys = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("suspended_at", BigInteger),  # since when it is not taken; null = it is
     CheckConstraint("spent >= 0", name="spent_not_negative"),
 )
 
@@ -118,6 +122,12 @@ jobs = Table(
         "ended_at",
         sqlite_where=text("results IS NOT NULL"),
         postgresql_where=text("results IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_failed",
+        "ended_at",
+        sqlite_where=text("state = 'failed'"),
+        postgresql_where=text("state = 'failed'"),
     ),
     CheckConstraint("returned >= 0 AND returned <= price", name="returned_within_price"),
 )
@@ -329,6 +339,20 @@ notices = Table(  # events that Stripe has told, each kept once
     Column("detail", Text, nullable=False, server_default=""),
     Column("created_at", BigInteger, nullable=False),
     Index("ix_notices_created_at_id", "created_at", "id"),
+)
+
+audit = Table(  # what operators did; triggers refuse to change or delete a line, see migrations/
+    "audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("actor", String(300), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("subject", String(300), nullable=False),
+    Column("account_id", String(36), ForeignKey("accounts.id")),  # whose matter it is, if it is an account's
+    Column("details", Text, nullable=False),  # JSON
+    Index("ix_audit_account_id_id", "account_id", "id"),
+    Index("ix_audit_created_at", "created_at"),
 )
 
 

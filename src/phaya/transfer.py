@@ -23,6 +23,7 @@ from phaya.migrations import version
 from phaya.postgresql import PostgreSQL
 from phaya.schema import (
     accounts,
+    audit,
     circuits,
     draws,
     entries,
@@ -123,8 +124,9 @@ def _copy(target: Connection, folder: Path, now: int) -> Carried:
         faults = ledger.audit(source)
         if (found := ledger.audit(target)) != faults:
             raise Untransferable(f"The audits differ: {faults or 'clean'} became {found or 'clean'}.")
-    last = select(func.coalesce(func.max(entries.c.id), 0) + 1).scalar_subquery()
-    target.execute(select(func.setval(func.pg_get_serial_sequence("entries", "id"), last, False)))
+    for table in (entries, audit):
+        last = select(func.coalesce(func.max(table.c.id), 0) + 1).scalar_subquery()
+        target.execute(select(func.setval(func.pg_get_serial_sequence(table.name, "id"), last, False)))
     return Carried(tables, rows.release_all(target, now), faults)
 
 

@@ -172,9 +172,13 @@ def revoke(connection: Connection, voucher_id: str, now: int) -> Voucher:
     return _voucher(row)
 
 
-def listing(connection: Connection, after: tuple[int, str] | None, limit: int) -> list[Voucher]:
-    """A page of all vouchers, the oldest first; `after` is when the last one before it was made, and its id."""
-    query = select(vouchers).order_by(vouchers.c.created_at, vouchers.c.id).limit(limit)
+def listing(
+    connection: Connection, after: tuple[int, str] | None, limit: int, *, newest: bool = False
+) -> list[Voucher]:
+    """A page of all vouchers, the oldest first; `after` is when the last one before it was made, and its id. Or the
+    `newest` ones, newest first."""
+    order = (vouchers.c.created_at, vouchers.c.id)
+    query = select(vouchers).order_by(*(column.desc() for column in order) if newest else order).limit(limit)
     if after is not None:
         query = query.where(tuple_(vouchers.c.created_at, vouchers.c.id) > after)
     return [_voucher(row) for row in connection.execute(query).mappings()]

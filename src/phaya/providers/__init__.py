@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
@@ -102,6 +103,25 @@ class Remote(Protocol):
 
     def callback_is_signed(self, headers: Mapping[str, str], ticket: str | None) -> bool:
         """Whether the callback's signature is right; true where no webhook key is configured."""
+        ...
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Where a key's account at a provider stands, in `unit`. `left` is None where nothing bounds the key that it may
+    know of, `spent` where that is not told."""
+
+    left: Decimal | None
+    unit: str
+    spent: Decimal | None = None
+
+
+@runtime_checkable
+class Prepaid(Protocol):
+    """A provider whose account is filled beforehand, and that tells where it stands."""
+
+    async def balances(self) -> Sequence[Balance]:
+        """Where each of our keys stands, in their order. Raises ProviderError."""
         ...
 
 

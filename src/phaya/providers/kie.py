@@ -6,6 +6,7 @@ read before anything else (`kie_envelope`). A creation is sent once, whatever be
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -21,7 +22,7 @@ from pydantic import JsonValue
 
 from phaya.calls import KieSuno, KieTask, KieVeo, Look, Refused, RemoteCall
 from phaya.clock import SECOND, Clock, SystemClock
-from phaya.providers import Budget, Unavailable, Unknown
+from phaya.providers import Balance, Budget, Unavailable, Unknown
 from phaya.providers.kie_envelope import (
     BUSY,
     UNSURE,
@@ -126,6 +127,10 @@ class Kie:
         if left is None:
             raise Unavailable(BUSY, answer.described)
         return Decimal(left)
+
+    async def balances(self) -> Sequence[Balance]:
+        """Where each of the keys stands, in their order. Raises Unavailable."""
+        return [Balance(left, "KIE") for left in await asyncio.gather(*map(self.credit, self.keys))]
 
     def callback_ticket(self, body: object) -> str | None:
         """The ticket that a callback's body names, if it names one.

@@ -6,16 +6,17 @@ Which fields a caller may send is not decided here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import NoReturn
 
 import aiohttp
 import orjson
 from pydantic import JsonValue
 
-from phaya.providers import Unavailable, Unknown
+from phaya.providers import Balance, Unavailable, Unknown
 from phaya.providers.openrouter_errors import refusal
 from phaya.providers.openrouter_stream import Stream, Usage, count, decimal_text, usage_in
 from phaya.providers.transport import BROKEN, NEVER_CONNECTED, asked_pause, fault, start_of, whole_body
@@ -147,6 +148,15 @@ class OpenRouter:
             raise Unavailable(NO_ANSWER, "OpenRouter's list of models has no data")
         return [model for entry in listed if isinstance(entry, dict) and (model := _model(entry))]
 
+    async def balances(self) -> Sequence[Balance]:
+        """Where the account stands, or for a key that may not ask that, the key. Raises ChatRejected or Unavailable."""
+        account = _data(await self._get("/credits", {}, missing=403))  # answers management keys only
+        bought, used = _decimal(account.get("total_credits")), _decimal(account.get("total_usage"))
+        if bought is not None and used is not None:
+            return [Balance(bought - used, "USD", used)]
+        key = _data(await self._get("/key", {}))
+        return [Balance(_decimal(key.get("limit_remaining")), "USD", _decimal(key.get("usage")))]
+
     async def _post(self, path: str, body: Mapping[str, JsonValue], result: str) -> Completion:
         try:
             async with self._session.post(
@@ -223,6 +233,16 @@ class OpenRouter:
 
     def _time(self, seconds: float | None) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=seconds, connect=self._connect, sock_read=self._silence)
+
+
+def _data(answer: Mapping[str, JsonValue] | None) -> Mapping[str, JsonValue]:
+    data = answer.get("data") if answer is not None else None
+    return data if isinstance(data, dict) else {}
+
+
+def _decimal(value: JsonValue) -> Decimal | None:
+    text = decimal_text(value)
+    return None if text is None else Decimal(text)
 
 
 def _model(entry: Mapping[str, JsonValue]) -> Model | None:

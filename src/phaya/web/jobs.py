@@ -174,7 +174,12 @@ def _moment(name: str, given: datetime | None) -> int | None:
 
 def write_cursor(last: Job) -> str:
     """Where the page behind a job begins."""
-    return base64.urlsafe_b64encode(f"{last.created_at} {last.id}".encode()).decode().rstrip("=")
+    return cursor_behind(last.created_at, last.id)
+
+
+def cursor_behind(created_at: int, job_id: str) -> str:
+    """The same of a job of which no more is known."""
+    return base64.urlsafe_b64encode(f"{created_at} {job_id}".encode()).decode().rstrip("=")
 
 
 def read_cursor(cursor: str) -> tuple[int, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from phaya.web.console import assets, chat, create, credits, gallery, jobs, keys, reference, signing, webhooks
+from phaya.web.console import assets, chat, create, credits, gallery, jobs, keys, office, reference, signing, webhooks
 
 
 def routes() -> APIRouter:
     """Every page, outside of the OpenAPI document."""
     router = APIRouter()
-    for part in (assets, signing, create, gallery, jobs, chat, keys, credits, webhooks, reference):
+    for part in (assets, signing, create, gallery, jobs, chat, keys, credits, webhooks, reference, office):
         part.install(router)
     return router

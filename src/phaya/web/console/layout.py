@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ LEAST_ROUGH = credits("0.01")
 SECTIONS = ("create", "gallery", "jobs", "chat", "keys", "credits", "webhooks", "reference")
 """The pages of the navigation, each at `/` and its name; the first one is at `/` itself."""
 
+OFFICE = ("accounts", "prices", "providers", "queue", "reconcile", "vouchers", "sandbox", "audit")
+"""The operator's pages, each at `/operator/` and its name; nobody else sees them."""
+
 
 @cache
 def templates() -> Environment:
@@ -43,6 +47,9 @@ def templates() -> Environment:
     )
     environment.filters["moment"] = moment
     environment.filters["rough"] = rough
+    environment.filters["clocked"] = clocked
+    environment.filters["when"] = when
+    environment.filters["plain"] = plain
     environment.globals.update(asset=address, languages=LANGUAGES, themes=THEMES)  # pyright: ignore[reportUnknownMemberType, reportCallIssue, reportArgumentType] - untyped in Jinja
     return environment
 
@@ -57,6 +64,7 @@ def answer(visit: Visit, template: str, status: int, values: Mapping[str, Any]) 
         "session": visit.session,
         "path": visit.request.url.path,
         "sections": SECTIONS,
+        "office": OFFICE if visit.session is not None and visit.session.operates else (),
         "currency": visit.phaya.settings.currency,
         "sandbox": visit.phaya.settings.sandbox,
         "low": LOW,
@@ -94,6 +102,21 @@ def moment(milliseconds: int | None) -> str:
     if milliseconds is None:
         return ""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def clocked(milliseconds: int) -> str:
+    """A time to the second, in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def when(told: str | None) -> str:
+    """The same of a time that a command has told, as `clock.written` writes it."""
+    return f"{told[:10]} {told[11:19]} UTC" if told else ""
+
+
+def plain(amount: Decimal) -> str:
+    """A provider's amount, digit for digit, without an exponent."""
+    return f"{amount:f}"
 
 
 def rough(amount: Credits) -> str:

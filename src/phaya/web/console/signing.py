@@ -49,6 +49,9 @@ async def sign_in(visit: Visit) -> Response:
         fits = await asyncio.to_thread(logins.fits, login.password if login else logins.NOBODY, password)
         if login is None or not fits:
             raise Unauthorized(logins.WRONG)
+        if not await phaya.database.read(logins.may_enter, login, phaya.clock.now()):
+            message = visit.say("sign.closed")
+            return await visit.render("sign-in.html", 403, next=_next(visit), message=message, email=email)
         return await _let_in(visit, login.account_id, login.key_id, owner=True)
     except Unauthorized:
         message = visit.say("sign.wrong")

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from phaya import logins
-from phaya.errors import Fault, Forbidden, Invalid, PhayaError, TooLarge, Unauthorized
+from phaya.errors import Fault, Forbidden, Invalid, NotFound, PhayaError, TooLarge, Unauthorized
 from phaya.logins import Session
 from phaya.system import System
 from phaya.web.answers import Json
@@ -94,13 +94,14 @@ class Visit:
 Page = Callable[[Visit], Awaitable[Response]]
 
 
-def add(router: APIRouter, path: str, page: Page, *methods: str, public: bool = False) -> None:
-    """Hangs a page in; whoever is not signed in is led to the door first, unless it is public."""
+def add(router: APIRouter, path: str, page: Page, *methods: str, public: bool = False, office: bool = False) -> None:
+    """Hangs a page in; whoever is not signed in is led to the door first, unless it is public. The pages of the office
+    are there for operators only."""
 
     async def endpoint(request: Request) -> Response:
         visit = Visit(request, system(request), None, ImmutableMultiDict())
         try:
-            visit = await _enter(visit, public=public)
+            visit = await _enter(visit, public=public, office=office)
             return await page(visit)
         except Unauthorized as error:
             if visit.partial or request.method != "GET":
@@ -117,15 +118,17 @@ def csrf(phaya: System, session: Session) -> str:
     return hmac.digest(phaya.secret, f"console form {session.hash}".encode(), "sha256").hex()
 
 
-async def _enter(visit: Visit, *, public: bool) -> Visit:
+async def _enter(visit: Visit, *, public: bool, office: bool) -> Visit:
     request, phaya = visit.request, visit.phaya
     session = None
     if token := request.cookies.get(layout.cookie_name(phaya)):
         try:
             session = await phaya.database.read(logins.resume, token, phaya.clock.now())
         except Unauthorized:
-            if not public:
+            if not public and not office:
                 raise
+    if office and (session is None or not session.operates):
+        raise NotFound(visit.say("office.none"))
     if session is None and not public:
         raise Unauthorized("Sign in first.")
     if session is not None and phaya.clock.now() - session.seen_at > logins.SEEN_EVERY:
@@ -159,9 +162,12 @@ async def _read_form(request: Request) -> ImmutableMultiDict[str, str]:
         if len(body) > LARGEST_FORM:
             raise TooLarge(f"The form has more than {LARGEST_FORM // 1_000_000} MB.")
     try:
-        return ImmutableMultiDict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        read = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
         raise Invalid(Fault("form", "cannot be read")) from None
+    if wrong := next((name for name, text in read if "\0" in text), None):  # PostgreSQL takes none in a text
+        raise Invalid(Fault(wrong, "must hold no NUL character"))
+    return ImmutableMultiDict(read)
 
 
 async def _refused(visit: Visit, error: PhayaError) -> Response:
