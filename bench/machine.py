@@ -11,7 +11,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -19,6 +19,9 @@ import aiohttp
 from phaya import __version__
 
 TICK = os.sysconf("SC_CLK_TCK")
+CORES = tuple(sorted(os.sched_getaffinity(0)))
+SERVER, REST = CORES[:1], CORES[1:] or CORES
+"""Cores of the server that is measured, and of everything else: load, upstream, database."""
 
 
 def free_port() -> int:
@@ -33,6 +36,32 @@ def described() -> str:
         f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}; Phaya {__version__}, "
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
     )
+
+
+def processor() -> str:
+    """The processor's name, as it tells it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def syncs(folder: Path, seconds: float = 0.5) -> float:
+    """How often a second 4 KiB can be appended to a file in this folder and brought to its disk."""
+    file, block, count, began = folder / "syncs", b"\0" * 4096, 0, time.monotonic()
+    with file.open("wb", buffering=0) as handle:
+        while (elapsed := time.monotonic() - began) < seconds:
+            handle.write(block)
+            os.fdatasync(handle.fileno())
+            count += 1
+    file.unlink()
+    return count / elapsed
+
+
+def pin(pid: int, cores: Collection[int]) -> None:
+    """Keeps a process, and what it starts from now on, on these cores."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), cores)
 
 
 def environment(**values: str) -> dict[str, str]:
@@ -62,6 +91,21 @@ class Process:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICK
 
+    @property
+    def all_megabytes(self) -> float:
+        """Resident memory of the process and all below it; what they share counts for each."""
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in _family(self.pid))
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    @property
+    def all_cpu(self) -> float:
+        """Seconds of processor time used so far by the process and all below it, those that have ended too."""
+        total = 0
+        for pid in _family(self.pid):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += sum(int(field) for field in fields[11:15])
+        return total / TICK
+
     async def share(self, seconds: float) -> float:
         """The part of one core that it uses over some time, in per cent."""
         before = self.cpu
@@ -85,13 +129,22 @@ class Process:
             await self._process.wait()
 
 
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from _family(int(child))
+
+
 @contextlib.asynccontextmanager
-async def started(log: Path, *arguments: str, **values: str) -> AsyncGenerator[Process]:
-    """A Python process with these arguments."""
+async def spawned(
+    log: Path, command: Sequence[str], values: Mapping[str, str], cores: Collection[int] = ()
+) -> AsyncGenerator[Process]:
+    """A process with this command and environment, on these cores only, where some are named."""
     with log.open("ab") as file:
         process = Process(
             await asyncio.create_subprocess_exec(
-                sys.executable, *arguments, env=environment(**values), stdout=file, stderr=file
+                *pinned(cores, *command), env=environment(**values), stdout=file, stderr=file
             )
         )
     try:
@@ -100,14 +153,29 @@ async def started(log: Path, *arguments: str, **values: str) -> AsyncGenerator[P
         await process.end()
 
 
+@contextlib.asynccontextmanager
+async def started(log: Path, *arguments: str, **values: str) -> AsyncGenerator[Process]:
+    """A Python process with these arguments."""
+    async with spawned(log, (sys.executable, *arguments), values) as process:
+        yield process
+
+
 async def run(*arguments: str, **values: str) -> str:
+    """What a Python command prints. Raises AssertionError where it fails."""
+    return await printed((sys.executable, *arguments), values)
+
+
+async def printed(command: Sequence[str], values: Mapping[str, str]) -> str:
     """What a command prints. Raises AssertionError where it fails."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, env=environment(**values), stdout=-1, stderr=-1
-    )
-    printed, problems = await process.communicate()
-    assert process.returncode == 0, printed.decode() + problems.decode()
-    return printed.decode()
+    process = await asyncio.create_subprocess_exec(*command, env=environment(**values), stdout=-1, stderr=-1)
+    text, problems = await process.communicate()
+    assert process.returncode == 0, text.decode() + problems.decode()
+    return text.decode()
+
+
+def pinned(cores: Collection[int], *command: str) -> Sequence[str]:
+    """A command that stays on these cores, where some are named."""
+    return ("taskset", "-c", ",".join(map(str, cores)), *command) if cores else command
 
 
 async def answered(url: str, patience: float = 60) -> float:

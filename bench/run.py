@@ -1,0 +1,84 @@
+"""Measures Phaya beside the floors and beside what else people use, and writes docs/performance.md.
+
+make bench                     everything, about twelve minutes
+make bench ONLY=status,chat    some parts; the page is left alone
+make bench QUICK=1             a second for each point, for trying; the page is left alone
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+import chats
+import creations
+import floors
+import machine
+import page
+import polls
+from figures import Part
+from sitting import Sitting
+from upstream import Missing, needed
+
+PARTS = {
+    "floors": floors.measure,
+    "status": polls.measure,
+    "create": creations.measure,
+    "chat": chats.measure,
+}
+OUT = Path(__file__).parent / "out"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Phaya measured on this machine.")
+    parser.add_argument("--only", default="", help=f"parts, comma-separated: {', '.join(PARTS)}")
+    parser.add_argument("--quick", action="store_true", help="about a second for each point")
+    parser.add_argument("--write", action="store_true", help="write the page although only some parts were measured")
+    options = parser.parse_args()
+    names = [name for name in options.only.split(",") if name] or list(PARTS)
+    if strange := set(names) - set(PARTS):
+        parser.error(f"unknown parts: {', '.join(sorted(strange))}; there are {', '.join(PARTS)}")
+    try:
+        for program, package in (("wrk", "wrk"), ("nginx", "nginx"), ("taskset", "util-linux")):
+            needed(program, package)
+    except Missing as error:
+        print(error, file=sys.stderr)
+        return 1
+    if len(machine.CORES) < 2:
+        print("One core is not enough: the load would take it from the server.", file=sys.stderr)
+        return 1
+    parts = asyncio.run(_measure(names, quick=options.quick))
+    whole = not options.quick and names == list(PARTS)
+    written = page.write(parts) if whole or options.write else page.keep(OUT, parts)
+    print(f"Written: {', '.join(str(file) for file in written)}", file=sys.stderr)
+    return 0
+
+
+async def _measure(names: list[str], *, quick: bool) -> list[Part]:
+    os.sched_setaffinity(0, machine.REST)  # whatever is started inherits it, unless it is the server that is measured
+    console, parts = Console(width=140), list[Part]()
+    console.print(machine.described(), highlight=False)
+    OUT.mkdir(exist_ok=True)
+    for name in names:
+        began = time.monotonic()
+        print(f"{name}:", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="phaya-bench-", dir=OUT) as folder:
+            sitting = Sitting(Path(folder), seconds=1, repeats=1, quick=True) if quick else Sitting(Path(folder))
+            part = await PARTS[name](sitting)
+        part.stamp = page.stamp()
+        parts.append(part)
+        console.print(Markdown(f"## {part.title}\n\n{part.table()}"))
+        print(f"  took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return parts
+
+
+if __name__ == "__main__":
+    sys.exit(main())
