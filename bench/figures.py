@@ -20,6 +20,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "added": ("added p50 ms", ".2f"),
     "cpu": ("CPU µs each", ",.0f"),
     "seconds": ("s", ".2f"),
+    "busy": ("CPU s", ".2f"),
     "asked": ("requests/job", ".1f"),
     "noticed": ("noticed after s", ".2f"),
     "memory": ("MB", ",.0f"),

@@ -178,8 +178,26 @@ def pinned(cores: Collection[int], *command: str) -> Sequence[str]:
     return ("taskset", "-c", ",".join(map(str, cores)), *command) if cores else command
 
 
-async def answered(url: str, patience: float = 60) -> float:
-    """Seconds until an address answers 200."""
+@contextlib.asynccontextmanager
+async def peak(process: Process) -> AsyncGenerator[list[float]]:
+    """Readings of a process's memory, ten a second, for as long as the block lasts."""
+    readings = [process.all_megabytes]
+
+    async def read() -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            readings.append(process.all_megabytes)
+
+    reading = asyncio.create_task(read())
+    try:
+        yield readings
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def answered(url: str, patience: float = 60, pause: float = 0.02) -> float:
+    """Seconds until an address answers 200, to a client that asks it again after each `pause`."""
     began = time.monotonic()
     async with aiohttp.ClientSession() as session, asyncio.timeout(patience):
         while True:
@@ -187,7 +205,7 @@ async def answered(url: str, patience: float = 60) -> float:
                 async with session.get(url) as answer:
                     if answer.status == 200:
                         return time.monotonic() - began
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
 
 
 def load() -> tuple[int, int]:

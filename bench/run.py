@@ -13,18 +13,25 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
 
+import callbacks
 import chats
 import creations
 import floors
 import machine
 import page
+import pairs
+import patience
 import polls
-from figures import Part
+import renders
+import starts
+import streams
+from figures import Part, Row
 from sitting import Sitting
 from upstream import Missing, needed
 
@@ -33,6 +40,12 @@ PARTS = {
     "status": polls.measure,
     "create": creations.measure,
     "chat": chats.measure,
+    "streams": streams.measure,
+    "callbacks": callbacks.measure,
+    "start": starts.measure,
+    "pairs": pairs.measure,
+    "render": renders.measure,
+    "patience": patience.measure,
 }
 OUT = Path(__file__).parent / "out"
 
@@ -56,10 +69,11 @@ def main() -> int:
         print("One core is not enough: the load would take it from the server.", file=sys.stderr)
         return 1
     parts = asyncio.run(_measure(names, quick=options.quick))
-    whole = not options.quick and names == list(PARTS)
+    broken = [part.name for part in parts if part.row("broken")]
+    whole = not broken and not options.quick and names == list(PARTS)
     written = page.write(parts) if whole or options.write else page.keep(OUT, parts)
     print(f"Written: {', '.join(str(file) for file in written)}", file=sys.stderr)
-    return 0
+    return 1 if broken else 0
 
 
 async def _measure(names: list[str], *, quick: bool) -> list[Part]:
@@ -72,7 +86,11 @@ async def _measure(names: list[str], *, quick: bool) -> list[Part]:
         print(f"{name}:", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="phaya-bench-", dir=OUT) as folder:
             sitting = Sitting(Path(folder), seconds=1, repeats=1, quick=True) if quick else Sitting(Path(folder))
-            part = await PARTS[name](sitting)
+            try:
+                part = await PARTS[name](sitting)
+            except Exception as error:  # noqa: BLE001 - the other parts are worth having
+                traceback.print_exception(error)
+                part = Part(name, name, [Row("broken", void=repr(error))])
         part.stamp = page.stamp()
         parts.append(part)
         console.print(Markdown(f"## {part.title}\n\n{part.table()}"))
