@@ -63,6 +63,8 @@ class Part:
     title: str
     rows: list[Row]
     stamp: str = ""
+    others: float = math.nan
+    """The share of the machine's processor time that other programs took meanwhile."""
 
     def row(self, name: str, connections: float | None = None) -> Row | None:
         """The row of this name, and of so many connections where several have it."""
@@ -73,25 +75,28 @@ class Part:
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return asdict(self)
+        plain = asdict(self)
+        return plain | {"others": None if math.isnan(self.others) else self.others}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Part:
         """From what `plain` gave."""
-        return cls(plain["name"], plain["title"], [Row(**row) for row in plain["rows"]], plain["stamp"])
+        rows = [Row(**row) for row in plain["rows"]]
+        others = math.nan if plain["others"] is None else plain["others"]
+        return cls(plain["name"], plain["title"], rows, plain["stamp"], others)
 
     def table(self) -> str:
         """A table in Markdown, with the columns that any row has."""
-        shown = [name for name in COLUMNS if any(name in row.readings for row in self.rows)]
+        names = [name for name in COLUMNS if any(name in row.readings for row in self.rows)]
         spread = any(len(row.readings.get("rate", [])) > 1 for row in self.rows)
         noted = any(row.note or row.void for row in self.rows)
-        heads = ["", *(COLUMNS[name][0] for name in shown), *["spread"] * spread, *[""] * noted]
-        lines = [_line(heads), _line(["---", *["--:"] * (len(shown) + spread), *["---"] * noted])]
+        heads = ["", *(COLUMNS[name][0] for name in names), *["spread"] * spread, *[""] * noted]
+        lines = [line(heads), line(["---", *["--:"] * (len(names) + spread), *["---"] * noted])]
         for row in self.rows:
-            cells = [_shown(row.median(name), COLUMNS[name][1]) for name in shown]
-            cells += [_shown(100 * row.spread, ".0f", " %")] * spread
+            cells = [shown(row.median(name), COLUMNS[name][1]) for name in names]
+            cells += [shown(100 * row.spread, ".0f", " %")] * spread
             cells += [f"void: {row.void}" if row.void else row.note] * noted
-            lines.append(_line([row.name, *cells]))
+            lines.append(line([row.name, *cells]))
         return "\n".join(lines)
 
 
@@ -100,11 +105,13 @@ def ratio(above: float, below: float) -> float:
     return above / below if below else math.nan
 
 
-def _shown(value: float, form: str, unit: str = "") -> str:
+def shown(value: float, form: str, unit: str = "") -> str:
+    """A number as tables show it; nothing where there is none."""
     return "" if math.isnan(value) else f"{value:{form}}{unit}"
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A line of a table in Markdown."""
     return "| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |"
 
 

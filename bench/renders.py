@@ -92,7 +92,7 @@ async def _polls(phaya: subjects.Subject, load: Load, seconds: float) -> dict[st
 
 
 async def _beside(phaya: subjects.Subject, load: Load, key: str, seconds: float) -> dict[str, float]:
-    clips = [await _begin(phaya, key) for _ in range(3)]
+    clips = [await _begin(phaya, key) for _ in range(2)]
     await asyncio.sleep(0.5)
     told = await _polls(phaya, load, seconds)
     if await _state(phaya, key, clips[-1]) == "completed":

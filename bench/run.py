@@ -71,7 +71,7 @@ def main() -> int:
     parts = asyncio.run(_measure(names, quick=options.quick))
     broken = [part.name for part in parts if part.row("broken")]
     whole = not broken and not options.quick and names == list(PARTS)
-    written = page.write(parts) if whole or options.write else page.keep(OUT, parts)
+    written = page.write(parts, page.setting(OUT)) if whole or options.write else page.keep(OUT, parts)
     print(f"Written: {', '.join(str(file) for file in written)}", file=sys.stderr)
     return 1 if broken else 0
 
@@ -82,7 +82,7 @@ async def _measure(names: list[str], *, quick: bool) -> list[Part]:
     console.print(machine.described(), highlight=False)
     OUT.mkdir(exist_ok=True)
     for name in names:
-        began = time.monotonic()
+        began, before, own = time.monotonic(), machine.load(), machine.used()
         print(f"{name}:", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="phaya-bench-", dir=OUT) as folder:
             sitting = Sitting(Path(folder), seconds=1, repeats=1, quick=True) if quick else Sitting(Path(folder))
@@ -91,10 +91,13 @@ async def _measure(names: list[str], *, quick: bool) -> list[Part]:
             except Exception as error:  # noqa: BLE001 - the other parts are worth having
                 traceback.print_exception(error)
                 part = Part(name, name, [Row("broken", void=repr(error))])
+        now = machine.load()
+        part.others = max(0.0, (now[1] - before[1] - (machine.used() - own) * machine.TICK) / (now[0] - before[0]))
         part.stamp = page.stamp()
         parts.append(part)
         console.print(Markdown(f"## {part.title}\n\n{part.table()}"))
-        print(f"  took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        took = f"{time.monotonic() - began:.0f} s; other programs used {100 * part.others:.0f} % of the machine"
+        print(f"  took {took}", file=sys.stderr, flush=True)
     return parts
 
 

@@ -19,7 +19,7 @@ class Sitting:
     """What all parts of a run share. `folder` is emptied after it."""
 
     folder: Path
-    seconds: float = 3
+    seconds: float = 2
     repeats: int = 3
     quick: bool = False
 
