@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup serve demo test check format docs site bench-jobs clean
+.PHONY: help setup serve demo test check format docs site bench bench-jobs clean
 
 help:
 	@echo "make demo    start a server, do Phaya's main job, leave the results in demo/"
@@ -12,6 +12,7 @@ help:
 	@echo "make serve   run Phaya on http://127.0.0.1:8000"
 	@echo "make setup   make .venv with .venv/bin/phaya"
 	@echo "make format  format the code and fix what can be fixed"
+	@echo "make bench   measure Phaya beside floors and rivals into docs/performance.md (Linux, wrk, nginx; 12 minutes)"
 	@echo "make bench-jobs  measure a node with 100,000 jobs in flight (Linux, ten minutes)"
 	@echo "make docs    print the reference pages from the code"
 	@echo "make site    build the documentation as a website into site/"
@@ -48,6 +49,10 @@ format: setup
 
 docs: setup
 	$(BIN)/python -m phaya.reference
+
+# ONLY=status,chat measures some parts, QUICK=1 takes a second for each point, WRITE=1 writes the page all the same.
+bench: setup
+	$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(WRITE),--write)
 
 bench-jobs: setup
 	$(BIN)/python bench/jobs.py

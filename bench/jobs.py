@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import machine
 import orjson
 from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection, select
 
+import machine
 from phaya.clock import MINUTE, SystemClock
 from phaya.database import Database, Embedded
 from phaya.postgresql import PostgreSQL
