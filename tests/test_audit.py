@@ -282,12 +282,12 @@ async def test_a_form_that_is_sent_twice_grants_once(database: Database) -> None
 
 async def test_the_queue_and_the_accounts_are_told_as_they_are(database: Database) -> None:
     key_id = await begun(database)
-    await act(database, "accounts suspend", account=EMAIL, reason="r")
     await database.write(keys.open_account, "b_c@x.org", 3)
     failed = {"state": State.FAILED.value, "step": Step.DONE.value, "next_at": None, "ended_at": 50}
     await database.write(job, key_id, "one")
     await database.write(job, key_id, "two", state=State.PROCESSING.value, created_at=2)
     await database.write(job, key_id, "gone", **failed, error_code="deadline")
+    await act(database, "accounts suspend", account=EMAIL, reason="r")
 
     [lane, *_] = await database.read(backlog.lanes, ("remote", "render"), 11)
     flights = await database.read(backlog.flights, None, 9)

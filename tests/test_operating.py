@@ -269,7 +269,9 @@ async def test_contents_of_old_jobs_are_erased_and_their_money_stays(tmp_path: P
         assert row.ended_at is not None
         balance = await phaya.balance(key)
         clock.moment = row.ended_at + int(365 * DAY)  # those before it have just passed their time
-        keeper = Retention(phaya.system.database, phaya.system.results, clock, 14, 365, pause=0)
+        keeper = Retention(
+            phaya.system.database, phaya.system.results, clock, 14, 365, pause=0, changed=phaya.system.board.clear
+        )
 
         await keeper.sweep()
 
@@ -304,7 +306,9 @@ async def test_files_go_in_chunks_and_a_crash_before_the_row_is_harmless(tmp_pat
         rows = [await phaya.system.database.read(jobs.find, job) for job in made]
         await phaya.system.results.forget([row for row in rows[:2] if row])  # and here the process died
         clock.moment = max(row.ended_at or 0 for row in rows if row) + int(14 * DAY) + 1
-        keeper = Retention(phaya.system.database, phaya.system.results, clock, 14, 365, pause=0)
+        keeper = Retention(
+            phaya.system.database, phaya.system.results, clock, 14, 365, pause=0, changed=phaya.system.board.clear
+        )
 
         await keeper.sweep()
 

@@ -104,7 +104,14 @@ async def node(
         worker = Worker(
             Moves(system.workflow, system.results, system.limits, breaker=system.breaker, patience=tariff.patience),
             {lane: places[lane] for lane in only},
-            Retention(memory.database, system.results, memory.clock, settings.media_days, settings.job_days),
+            Retention(
+                memory.database,
+                system.results,
+                memory.clock,
+                settings.media_days,
+                settings.job_days,
+                changed=system.board.clear,
+            ),
             longest_sleep=POLLING if memory.shared else LONGEST_SLEEP,
         )
         if not memory.shared:

@@ -52,8 +52,13 @@ class Retention:
         media_days: float,
         job_days: float,
         pause: float = PAUSE,
+        changed: Callable[[], None] | None = None,
     ) -> None:
-        """Files go after `media_days`, contents of jobs after `job_days`, their files then at the latest."""
+        """Files go after `media_days`, contents of jobs after `job_days`, their files then at the latest.
+
+        `changed` is told when jobs were written to.
+        """
+        self._changed = changed or (lambda: None)
         self._inventory = Inventory(results.storage, database, clock)
         self._database = database
         self._results = results
@@ -88,6 +93,7 @@ class Retention:
             try:
                 await self._results.forget(old)
                 await self._database.write(rows.forget_results, [job.id for job in old])
+                self._changed()
             except Exception:  # the next sweep tries these again; the others are not kept waiting
                 log.exception("retention.failed", jobs=len(old), first=old[0].id)
             after = (old[-1].ended_at or 0, old[-1].id)
@@ -109,6 +115,7 @@ class Retention:
         while after is not None:
             after, found = await self._database.write(erase, before, after, RANGE)
             erased += found
+            self._changed()
             await asyncio.sleep(self._pause)
         if erased:
             log.info("retention.erased", jobs=erased)
