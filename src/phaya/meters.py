@@ -1,5 +1,5 @@
-"""Meters that several nodes share, in PostgreSQL or in Redis. A call is one way there and back; in PostgreSQL those that
-come together share it.
+"""Meters that several nodes share, in PostgreSQL or in Redis. A call is one way there and back; in PostgreSQL those
+that come together share it.
 
 Both go by their server's clock, so that nodes whose clocks differ still count in one and the same window. See
 docs/decisions/0019-shared-limits.md.
