@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 WIDTH, LABEL, END = 720, 230, 90
 """The whole width, what names take on the left, and room for the numbers on the right."""
-TITLE, BAR, GAP, REST = 24, 16, 8, 22
+TITLE, BAR, GAP, REST = 26, 16, 8, 22
 
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #24292f; }
@@ -47,7 +47,7 @@ def drawn(panels: Sequence[Panel], description: str) -> str:
     y = 0
     for panel in panels:
         y += TITLE
-        marks.append(f'<text class="title" x="0" y="{y - 6}">{escape(panel.title)}</text>')
+        marks.append(f'<text class="title" x="0" y="{y - 10}">{escape(panel.title)}</text>')
         highest = max((bar.value for bar in panel.bars if not math.isnan(bar.value)), default=1) or 1
         for bar in panel.bars:
             marks += _bar(bar, highest, y)

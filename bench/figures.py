@@ -44,9 +44,9 @@ class Row:
             self.readings.setdefault(name, []).append(value)
 
     def median(self, name: str) -> float:
-        """The middle reading, or NaN where there is none that counts."""
+        """The middle reading, or NaN where there is none that counts. What was asked for counts in any case."""
         found = self.readings.get(name)
-        return math.nan if self.void or not found else statistics.median(found)
+        return math.nan if not found or (self.void and name != "connections") else statistics.median(found)
 
     @property
     def spread(self) -> float:

@@ -27,10 +27,14 @@ AT = 64
 
 
 def stamp() -> str:
-    """When, and of which commit."""
-    asked = ("git", "-C", str(ROOT), "describe", "--always", "--dirty")
-    commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or "no commit"
-    return f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {commit}"
+    """When, and of which commit; what is measured is `src`, whatever else has changed."""
+    commit = _git("rev-parse", "--short=8", "HEAD") or "no commit"
+    changed = " with changes" if _git("status", "--porcelain", "--", "src") else ""
+    return f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {commit}{changed}"
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(("git", "-C", str(ROOT), *words), capture_output=True, text=True, check=False).stdout.strip()
 
 
 def setting(folder: Path) -> str:
@@ -94,9 +98,9 @@ def chart(parts: Mapping[str, Part]) -> str:
         Panel(
             "Creations a second, validated, charged and durable",
             [
-                bar(f"Phaya on {engine}, {name}", create, f"{title}: {name}", "rate")
+                bar(f"{engine}, {accounts}", create, f"{title}: {name}", "rate")
                 for engine, title in zip(("SQLite", "PostgreSQL"), creations.ENGINES.values(), strict=True)
-                for name in (creations.SPREAD, creations.HOT)
+                for name, accounts in ((creations.SPREAD, "1,000 accounts"), (creations.HOT, "1 account"))
             ],
         ),
         Panel(

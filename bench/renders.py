@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import io
 import time
-from functools import partial
 
 from PIL import Image
 
@@ -38,9 +38,9 @@ async def measure(sitting: Sitting) -> Part:
             done = await polls.finished_job(phaya.port, kie, key)
             load = polls.poll(phaya.port, key, [done], "COMPLETED")
             points: Points = [
-                (clip, partial(_clip, phaya, key)),
-                (quiet, partial(_polls, phaya, load, sitting.seconds)),
-                (busy, partial(_beside, phaya, load, key, sitting.seconds)),
+                (clip, functools.partial(_clip, phaya, key)),
+                (quiet, functools.partial(_polls, phaya, load, sitting.seconds)),
+                (busy, functools.partial(_beside, phaya, load, key, sitting.seconds)),
             ]
             await sitting.interleaved(points)
     busy.add(ratio=ratio(busy.median("p99"), quiet.median("p99")))
@@ -48,6 +48,7 @@ async def measure(sitting: Sitting) -> Part:
     return Part("render", f"FFmpeg on {len(machine.CORES)} cores", [clip, quiet, busy])
 
 
+@functools.cache
 def still() -> str:
     """A picture with something to see everywhere, as a data URL."""
     grain = [Image.effect_noise((WIDTH // 4, HEIGHT // 4), 40).resize((WIDTH, HEIGHT)) for _ in range(2)]
@@ -57,11 +58,8 @@ def still() -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-STILL = still()
-
-
 async def _begin(phaya: subjects.Subject, key: str) -> str:
-    body = {"image_url": STILL, "duration": LENGTH, "zoom": {"mode": "center"}}
+    body = {"image_url": still(), "duration": LENGTH, "zoom": {"mode": "center"}}
     made = await ask(phaya.port, request("POST", f"{WORDS}/create", subjects.bearer(key), body))
     assert made.status == 200, made.body
     return made.json["job_id"]

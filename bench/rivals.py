@@ -23,8 +23,6 @@ PATIENCE = 120
 """Seconds in which a server is to answer."""
 CACHE = Path(__file__).parents[1] / ".cache" / "bench"
 MASTER = "sk-bench"
-HONO = "1.14.2"
-"""With a later @hono/node-server Portkey's streams answer 500: github.com/Portkey-AI/gateway/issues/1389."""
 
 LITELLM = """
 model_list:
@@ -70,7 +68,7 @@ async def portkey(folder: Path) -> AsyncGenerator[Subject]:
     if not package.exists():
         home.mkdir(parents=True, exist_ok=True)
         npm = ("npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(home))
-        await _installed(*npm, "@portkey-ai/gateway", f"@hono/node-server@{HONO}")
+        await _installed(*npm, "@portkey-ai/gateway")
     about = orjson.loads((package / "package.json").read_bytes())
     port = machine.free_port()
     start = str(package / (about["bin"] if isinstance(about["bin"], str) else next(iter(about["bin"].values()))))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -78,6 +79,9 @@ def main() -> int:
 
 async def _measure(names: list[str], *, quick: bool) -> list[Part]:
     os.sched_setaffinity(0, machine.REST)  # whatever is started inherits it, unless it is the server that is measured
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # what was started ends with it
     console, parts = Console(width=140), list[Part]()
     console.print(machine.described(), highlight=False)
     OUT.mkdir(exist_ok=True)
