@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
-from phaya import inspection, keys, ledger, logins, reconciliation, sales, statements
+from phaya import digest, inspection, keys, ledger, logins, reconciliation, sales, statements
 from phaya.clock import Clock, written
 from phaya.credits import credits
 from phaya.database import Database, InUse
@@ -169,6 +169,7 @@ COMMANDS: Mapping[str, Command] = {
     "payments events": sales.list_events,
     "console link": logins.command,
     "console first": logins.first_command,
+    "digest": digest.digest,
     "check": inspection.check,
     "check files": inspection.stored,
 }
@@ -176,7 +177,7 @@ COMMANDS: Mapping[str, Command] = {
 READING = frozenset(
     {
         *("keys list", "credits statement", "reconcile list", "vouchers list", "payments list", "payments events"),
-        *("check", "check files"),
+        *("digest", "check", "check files"),
     }
 )
 """Commands that only read: they keep nobody from writing, however long they take."""
@@ -215,8 +216,18 @@ def socket_path(folder: Path) -> Path:
 class Door:
     """Listens for the operator's commands while the server runs."""
 
-    def __init__(self, folder: Path, database: Database, secret: bytes, clock: Clock, services: Sequence[str]) -> None:
-        """`services` are the paths on sale, which keys may be limited to."""
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        secret: bytes,
+        clock: Clock,
+        services: Sequence[str],
+        live: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None,
+    ) -> None:
+        """`services` are the paths on sale, which keys may be limited to; `live` is what only this process can tell
+        for a digest."""
+        self._live = live
         self._path = socket_path(folder)
         self._database = database
         self._secret = secret
@@ -241,6 +252,8 @@ class Door:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             asked = orjson.loads(await reader.readline())
+            if asked["command"] == "digest" and self._live is not None:
+                asked["values"]["live"] = await self._live()
             answer = await _run(
                 self._database,
                 self._secret,

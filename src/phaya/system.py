@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from phaya import ledger
@@ -14,6 +14,7 @@ from phaya.clock import Clock, written
 from phaya.credits import Credits
 from phaya.database import Database
 from phaya.errors import Closed
+from phaya.figures import Census
 from phaya.intake import Intake
 from phaya.limits import Limits
 from phaya.lookout import Lookout
@@ -22,6 +23,7 @@ from phaya.providers.openrouter import OpenRouter
 from phaya.results import Results
 from phaya.settings import Settings
 from phaya.tariff import Tariff
+from phaya.watchman import Outlook
 from phaya.workflow import Workflow
 
 
@@ -44,6 +46,8 @@ class System:
     offers: Offers
     lookout: Lookout
     checkout: Checkout
+    census: Census
+    outlook: Outlook
     errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     def chat_provider(self) -> OpenRouter:
@@ -58,6 +62,10 @@ class System:
         self.errands.add(task)
         task.add_done_callback(self.errands.discard)
         return task
+
+    async def live(self) -> list[dict[str, Any]]:
+        """What a digest is told that only a running node knows."""
+        return [asdict(item) for item in await self.outlook.items()]
 
     async def balance(self, account_id: str) -> Credits:
         """What an account can spend."""
