@@ -123,7 +123,7 @@ def _webhooks(connection: Connection, since: int) -> list[Item]:
 
 def _services(connection: Connection, now: int) -> list[Item]:
     """The error rates of services that are worse than the day before, and the whole day in one line."""
-    today, before = _ends(connection, now - DAY, now), _ends(connection, now - 2 * DAY, now - DAY)
+    today, before = _ends(connection, now - DAY, now + 1), _ends(connection, now - 2 * DAY, now - DAY)
     found: list[Item] = []
     worse: list[tuple[float, str, str]] = []
     for service, (ended, failed) in today.items():
