@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Iterator
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import Receive, Scope, Send
 
 from phaya import __version__
@@ -17,22 +20,40 @@ from phaya.settings import Settings
 from phaya.tariff import Tariff
 from phaya.tariff_file import tariff_of
 from phaya.web import doors
+from phaya.web.access import Access, Lines
 from phaya.web.express import Express
 from phaya.web.files import media_routes
 
 
 class App(FastAPI):
-    """Phaya's routes, behind its express lanes."""
+    """Phaya's routes; before them its express lanes, and before these what is seen of each request."""
 
     express: Express | None = None
 
+    def __init__(self, lines: Lines, **values: Any) -> None:
+        # FastAPI's own telemetry would see only what comes to its router, and sends texts of exceptions.
+        off: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+        super().__init__(**values, telemetry=off)
+        self.access = Access(lines, self._templates)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, and lets it be seen."""
+        if scope["type"] == "http":
+            return await self.access.answer(self._answer, scope, receive, send)
+        return await super().__call__(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, on its lane if it has one."""
-        if scope["type"] == "http" and self.express is not None:
+        if self.express is not None:
             scope["app"] = self
             if await self.express.take(scope, receive, send, self.state.system):
                 return
         await super().__call__(scope, receive, send)
+
+    def _templates(self) -> Iterator[tuple[object, str]]:
+        for route in iter_route_contexts(self.routes):
+            if route.endpoint is not None and route.path_format:
+                yield route.endpoint, route.path_format
 
 
 def create_app(
@@ -44,7 +65,12 @@ def create_app(
     Raises BadTariff where the operator's file has a mistake.
     """
     tariff = tariff_of(settings)
+
+    def lifespan(app: FastAPI) -> contextlib.AbstractAsyncContextManager[None]:
+        return _running(app, settings, tariff, public_url, clock, only)
+
     app = App(
+        Lines(settings.log_requests, settings.log_slow_seconds, settings.log_sample),
         title="Phaya",
         version=__version__,
         description="AI media and chat behind one key and one prepaid balance.",
@@ -52,7 +78,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=lambda app: _running(app, settings, tariff, public_url, clock, only),
+        lifespan=lifespan,
     )
     doors.install(app, settings, tariff)
     app.express = Express(tariff, doors.broken)

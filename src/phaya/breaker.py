@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -201,7 +202,8 @@ class Breaker:
             return
         if self._reading is None and not (self._read_at is not None and 0 <= now - self._read_at < FRESH):
             self._read_at = now
-            self._reading = asyncio.create_task(self._read(self._shelf))
+            # For all who wait, not for the request that came first.
+            self._reading = asyncio.create_task(self._read(self._shelf), context=Context())
         if self._reading is not None:
             await asyncio.shield(self._reading)
 

@@ -12,7 +12,7 @@ import typer
 import uvicorn
 from rich.table import Column, Table
 
-from phaya import __version__, books, clerk, customer, operator, till
+from phaya import __version__, books, clerk, customer, operator, rounds, till, tracing
 from phaya.errors import DatabaseDown
 from phaya.generate import commands as generate_commands
 from phaya.providers.roster import LANES
@@ -34,6 +34,7 @@ app.add_typer(console_app, name="console")
 books.install(app)
 till.install(app)
 clerk.install(app, keys_app)
+rounds.install(app)
 app.add_typer(generate_commands(), name="generate")
 customer.install(app)
 
@@ -57,7 +58,7 @@ def serve(
     """Run the API and the worker in one process."""
     lanes = _lanes(only)
     settings = read_settings()
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, settings.log_format)
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else shown  # noqa: S104 - compared, not bound
@@ -75,7 +76,9 @@ def serve(
         asyncio.run(probe(settings, public_url))
         first = asyncio.run(operator.carry_out(settings, "console first", credits="100" if settings.sandbox else "0"))
         phaya = create_app(settings, public_url, only=lanes)
-    except (InUse, DatabaseDown, Misfit, BadTariff, BadStorage, operator.Refused) as error:
+        if settings.otel:
+            tracing.start(__version__)
+    except (InUse, DatabaseDown, Misfit, BadTariff, BadStorage, operator.Refused, tracing.NoTracing) as error:
         stop(str(error))
     problems.print(
         f"Phaya {__version__} on {public_url}" + ("  (sandbox: no provider keys)" if settings.sandbox else "")
@@ -93,6 +96,7 @@ def serve(
     )
     server = Server(config)
     server.run(sockets=[listener])
+    tracing.stop()
     if not server.started:
         sys.exit(1)
 
@@ -102,7 +106,7 @@ def work(only: Only = None) -> None:
     """Run a worker alone, beside servers that share its PostgreSQL."""
     lanes = _lanes(only)
     settings = read_settings()
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, settings.log_format)
     if settings.database_url is None:
         stop("A worker needs PHAYA_DATABASE_URL: the embedded database belongs to one process, 'phaya serve'.")
     if settings.public_url is None:
@@ -113,9 +117,13 @@ def work(only: Only = None) -> None:
     from phaya.outages import BadStorage
 
     try:
+        if settings.otel:
+            tracing.start(__version__)
         asyncio.run(node.work(settings, tariff_of(settings), settings.public_url, lanes))
-    except (DatabaseDown, node.Misfit, BadTariff, BadStorage) as error:
+    except (DatabaseDown, node.Misfit, BadTariff, BadStorage, tracing.NoTracing) as error:
         stop(str(error))
+    finally:
+        tracing.stop()
 
 
 @app.command()
@@ -125,7 +133,7 @@ def sandbox(
 ) -> None:
     """Serve the sandbox alone: KIE.ai and OpenRouter as they speak, with media made here."""
     settings = read_settings()
-    configure_logs(settings.log_level)
+    configure_logs(settings.log_level, settings.log_format)
     from phaya.clock import SystemClock
     from phaya.providers.sandbox.hosting import LOOPBACK, hosted_sandbox
 

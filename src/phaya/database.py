@@ -183,7 +183,8 @@ def lock(folder: Path) -> Any:
 def _engine(file: Path, *, read_only: bool = False) -> Engine:
     query = {"mode": "ro", "uri": "true"} if read_only else {"uri": "true"}
     address = URL.create("sqlite+pysqlite", database=f"file:{file.resolve()}", query=query)
-    engine = create_engine(address, connect_args={"check_same_thread": False, "timeout": 30})
+    # The parameters of a statement that failed may be prompts or hashes, and its error comes into the log.
+    engine = create_engine(address, connect_args={"check_same_thread": False, "timeout": 30}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _connect(driver: Any, _record: object) -> None:  # pyright: ignore[reportUnusedFunction]

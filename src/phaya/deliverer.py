@@ -18,6 +18,8 @@ from phaya import __version__, deliveries
 from phaya.addresses import FetchFailed
 from phaya.clock import HOUR, MINUTE, SECOND
 from phaya.deliveries import Delivery, Letter, Outcome
+from phaya.logs import job_id
+from phaya.metrics import DELIVERIES
 from phaya.receivers import SECONDS, Answer, Receivers
 from phaya.results import Results
 from phaya.tariff import Tariff
@@ -111,8 +113,10 @@ class Deliverer:
         self._woken.set()
 
     async def _deliver(self, delivery: Delivery) -> None:
+        job_id.set(delivery.job_id)
         try:
             outcome = await self.attempt(delivery)
+            DELIVERIES.labels(outcome.word).inc()
             if not await self._database.write(deliveries.settle, delivery, outcome, self._clock.now()):
                 log.info("delivery.lost", delivery=delivery.id)
         except Exception:

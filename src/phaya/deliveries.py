@@ -86,6 +86,13 @@ class Outcome:
     gone: bool = False  # the receiver wants nothing more
     exhausted: bool = False  # it was the last attempt
 
+    @property
+    def word(self) -> str:
+        """What became of it, in one word."""
+        if self.trouble is None:
+            return "delivered"
+        return "gone" if self.gone else "again" if self.next_at is not None else "failed"
+
 
 def origin(url: str) -> str:
     """The part of a checked address that names the host."""

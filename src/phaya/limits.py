@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from phaya.clock import SECOND, Clock, SystemClock
 from phaya.errors import TooManyRequests
+from phaya.metrics import BUDGET_EMPTY, BUDGET_LIMIT, BUDGET_SPENT, REFUSED
 
 MINUTE = 60
 
@@ -145,12 +146,15 @@ class Limits:
         reading = await self.meters.count(f"{name} {key_id}", limit, MINUTE)
         quota = Quota(name, limit, reading.left, max(1, -(-reading.wait // SECOND)))
         if not reading.taken:
+            REFUSED.labels(name).inc()
             raise QuotaSpent(quota)
         return quota
 
     async def spend(self, name: str, provider_key: str, amount: int, seconds: int) -> float:
         """Takes one call of a provider key's budget; else answers how many seconds to wait (0 = taken)."""
         reading = await self.meters.count(f"{name} {provider_key}", amount, seconds)
+        BUDGET_LIMIT.labels(name, provider_key).set(amount / seconds)
+        (BUDGET_SPENT if reading.taken else BUDGET_EMPTY).labels(name, provider_key).inc()
         return 0 if reading.taken else max(0.05, reading.wait / SECOND)
 
     async def spent(self, name: str, provider_key: str, seconds: int) -> int:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.maint_notifications import MaintNotificationsConfig
 
 from phaya.clock import MINUTE, SECOND, Clock
 from phaya.errors import Apart
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 T = TypeVar("T")
 
@@ -33,6 +31,14 @@ class Link:
 
     def __init__(self, url: str, clock: Clock, *, patience: float = PATIENCE) -> None:
         """`url` is `redis://` or `rediss://`; nothing is connected yet. Raises ValueError."""
+        # Loaded only where there is a Redis: it brings 24 MB, and the SDK of OpenTelemetry where that is installed.
+        from redis.asyncio import BlockingConnectionPool, Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+        from redis.exceptions import RedisError
+        from redis.maint_notifications import MaintNotificationsConfig
+
+        self._failures = RedisError, OSError, TimeoutError
         self._clock = clock
         self._again = 0
         self._told = -MINUTE
@@ -61,7 +67,7 @@ class Link:
             self._again = now + PAUSE
         try:
             answer = await work()
-        except (RedisError, OSError, TimeoutError) as error:
+        except self._failures as error:
             self._lost(error)
             raise Apart from error
         if self.away_since is not None:

@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Generator
+from contextvars import Context
 
 import structlog
 
 from phaya.database import Database
 from phaya.errors import TooManyRequests
 from phaya.jobs import Sight, sights
+from phaya.metrics import REFUSED
 from phaya.schema import padded
 
 log = structlog.get_logger()
@@ -71,7 +73,7 @@ class Lookout:
         wait = _Wait(wanted, asyncio.get_running_loop().create_future())
         self._waits.setdefault(job_id, set()).add(wait)
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+            self._looking = asyncio.create_task(self._look(), context=Context())  # of all requests, not of this one
         try:
             async with asyncio.timeout(seconds):
                 return await wait.over
@@ -92,6 +94,7 @@ class Lookout:
     def place(self, key_id: str) -> Generator[None]:
         """One of a key's places for the time of a wait or a stream. Raises TooManyRequests."""
         if self._places[key_id] >= self._most:
+            REFUSED.labels("waits").inc()
             raise TooManyRequests(
                 f"This key has {self._most} waits and event streams open, and may not have more at a time; "
                 "end one, or poll without wait.",

@@ -420,6 +420,7 @@ class Moves:
         await self.database.write(end_job, job, self.clock.now(), State.COMPLETED, cost, written)
         self.workflow.changed(job.id)
         self.workflow.spread()
+        self.workflow.ended(job, State.COMPLETED)
         log.info("job.completed", job=job.id, service=job.service)
 
     async def _fail(self, job: Job, reason: str, code: str, *, watch: bool = False, **values: Any) -> None:
@@ -435,6 +436,7 @@ class Moves:
         )
         self.workflow.changed(job.id)
         self.workflow.spread()
+        self.workflow.ended(job, State.FAILED)
         log.info("job.failed", job=job.id, service=job.service, code=code, reason=reason)
 
     async def _look_later(self, job: Job, **values: Any) -> None:

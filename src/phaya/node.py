@@ -18,13 +18,14 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
-from phaya import __version__, jobs, keys
+from phaya import __version__, jobs, keys, redaction
 from phaya.addresses import Fetcher, Guard
 from phaya.board import Board
 from phaya.checkout import Checkout
 from phaya.clock import DAY, SECOND, Clock
 from phaya.deliverer import Deliverer
 from phaya.engine import Engine, engine
+from phaya.figures import Census
 from phaya.intake import Intake
 from phaya.keyring import Keyring
 from phaya.lookout import Lookout
@@ -49,6 +50,7 @@ from phaya.storage import storage_of
 from phaya.stripe import Stripe
 from phaya.system import System
 from phaya.tariff import Tariff
+from phaya.watchman import Outlook, Post, Watchman
 from phaya.worker import LONGEST_SLEEP, Worker
 from phaya.workflow import Workflow
 
@@ -90,6 +92,8 @@ async def node(
 
     Raises InUse, DatabaseDown, BadStorage or Misfit.
     """
+    redaction.hide(*settings.secrets)
+    redaction.hide_environment()
     async with contextlib.AsyncExitStack() as stack:
         memory = await stack.enter_async_context(engine(settings, clock))
         host = await stack.enter_async_context(_providers_host(settings, tariff, public_url, memory.clock))
@@ -119,9 +123,23 @@ async def node(
             if released:
                 log.info("worker.recovered", jobs=released)
             door = Door(
-                settings.data_dir, memory.database, system.secret, memory.clock, tariff.paths, changed=system.forget
+                settings.data_dir,
+                memory.database,
+                system.secret,
+                memory.clock,
+                tariff.paths,
+                changed=system.forget,
+                live=system.live,
             )
             await stack.enter_async_context(door)
+        watchman = Watchman(
+            memory.database,
+            memory.clock,
+            system.outlook,
+            system.secret,
+            Post(settings.digest_webhook, settings.digest_hour, settings.digest_always, public_url),
+        )
+        stack.push_async_callback(_stop, watchman, asyncio.create_task(watchman.run()))
         deliverer = Deliverer(system.workflow, system.results, tariff, system.secret, settings.allowed_networks)
         stack.push_async_callback(_stop, deliverer, asyncio.create_task(deliverer.run()))
         working = asyncio.create_task(worker.run())
@@ -236,7 +254,8 @@ async def _assemble(
     )
     return System(
         settings, public_url, secret, clock, database, Keyring(database, secret, clock), shared.limits, results, intake,
-        workflow, openrouter, tariff, shared.breaker, offers, lookout, board, checkout,
+        workflow, openrouter, tariff, shared.breaker, offers, lookout, board, checkout, Census(database, clock),
+        Outlook(shared.breaker, storage, shared.limits.meters, kie, settings.kie_low_credits),
     )  # fmt: skip
 
 
@@ -321,7 +340,7 @@ def _work_folder(parent: Path, *, shared: bool) -> Generator[Path]:
         yield Path(name)
 
 
-async def _stop(worker: Worker | Deliverer, working: asyncio.Task[None]) -> None:
+async def _stop(worker: Worker | Deliverer | Watchman, working: asyncio.Task[None]) -> None:
     await worker.stop()
     await working
 

@@ -14,7 +14,7 @@ import hashlib
 import os
 import pwd
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
-from phaya import accounts, backlog, deeds, inspection, keys, ledger, logins, reconciliation, sales, statements
+from phaya import accounts, backlog, deeds, digest, inspection, keys, ledger, logins, reconciliation, sales, statements
 from phaya.clock import Clock, written
 from phaya.database import Database, InUse
 from phaya.engine import engine
@@ -129,6 +129,7 @@ COMMANDS: Mapping[str, Command] = {
     "payments events": sales.list_events,
     "console link": logins.command,
     "console first": logins.first_command,
+    "digest": digest.digest,
     "check": inspection.check,
     "check files": inspection.stored,
 }
@@ -136,7 +137,7 @@ COMMANDS: Mapping[str, Command] = {
 READING = frozenset(
     {
         *("keys list", "credits statement", "reconcile list", "vouchers list", "payments list", "payments events"),
-        *("accounts list", "accounts show", "audit list", "check", "check files"),
+        *("accounts list", "accounts show", "audit list", "digest", "check", "check files"),
     }
 )
 """Commands that only read: they keep nobody from writing, however long they take."""
@@ -167,9 +168,11 @@ class Door:
         clock: Clock,
         services: Sequence[str],
         changed: Callable[[], None],
+        live: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None,
     ) -> None:
         """`services` are the paths on sale, which keys may be limited to; `changed` is told of every command that may
-        have written."""
+        have written; `live` is what only this process can tell for a digest."""
+        self._live = live
         self._path = socket_path(folder)
         self._database = database
         self._secret = secret
@@ -195,6 +198,8 @@ class Door:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             asked = orjson.loads(await reader.readline())
+            if asked["command"] == "digest" and self._live is not None:
+                asked["values"]["live"] = await self._live()
             answer = await _run(
                 self._database,
                 self._secret,

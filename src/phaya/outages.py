@@ -10,6 +10,7 @@ import structlog
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from phaya.errors import StorageDown
+from phaya.metrics import STORAGE_FAILURES
 
 log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ async def answering(seconds: float = PATIENCE, *, whole: bool = False) -> AsyncG
 
 def down(error: Exception) -> StorageDown:
     """Logs what keeps the storage from answering; the caller is told no more than that."""
+    STORAGE_FAILURES.inc()
     log.warning("storage.down", detail=_line(error))
     return StorageDown()
 

@@ -163,6 +163,7 @@ def _engine(address: URL, connections: int, **server: str) -> AsyncEngine:
         pool_timeout=PATIENCE,
         pool_use_lifo=True,  # what is not needed grows old and is closed
         pool_recycle=1800,
+        hide_parameters=True,  # they may be prompts or hashes, and errors come into the log
         connect_args={
             "timeout": PATIENCE,
             "command_timeout": STATEMENT,

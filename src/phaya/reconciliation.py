@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, null, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, null, or_, select, tuple_, update
 
 from phaya.clock import written
 from phaya.credits import Credits
@@ -41,6 +41,15 @@ def overview(connection: Connection, _secret: bytes, now: int, asked: Mapping[st
         "jobs": [_told(row, now) for row in found],
         "next": [found[-1].created_at, found[-1].id] if len(found) == limit else None,
     }
+
+
+def tally(connection: Connection, since: int) -> tuple[int, int, int]:
+    """How many jobs are on the list, how many of them were made since a moment, and their prices in units."""
+    fresh = func.count().filter(jobs.c.created_at >= since)
+    row = connection.execute(
+        select(func.count().label("n"), fresh.label("fresh"), func.sum(jobs.c.price).label("units")).where(_listed())
+    ).one()
+    return row.n, row.fresh, int(row.units or 0)
 
 
 def look(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -226,7 +226,67 @@ class Settings(BaseSettings):
         alias="PHAYA_SANDBOX_PAUSED",
         description="KIE models that the sandbox plays as paused, comma-separated; `suno` and `veo` are whole routes.",
     )
-    log_level: str = Field(default="info", alias="PHAYA_LOG_LEVEL", description="debug, info, warning or error.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", alias="PHAYA_LOG_LEVEL", description="debug, info, warning or error."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto",
+        alias="PHAYA_LOG_FORMAT",
+        description="How log lines are written: `json`, `console` for people, or `auto`: for people on a terminal.",
+    )
+    log_requests: Literal["none", "notable", "all"] = Field(
+        default="notable",
+        alias="PHAYA_LOG_REQUESTS",
+        description="Which requests get a line in the log: `none`, `all`, or `notable`, which are those that failed on "
+        "our side, were slow, or changed something.",
+    )
+    log_slow_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        alias="PHAYA_LOG_SLOW_SECONDS",
+        description="From how many seconds on a request is slow. Those that asked to wait never are.",
+    )
+    log_sample: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        alias="PHAYA_LOG_SAMPLE",
+        description="The share of all other requests that get a line too, from 0 to 1.",
+    )
+    metrics_token: str | None = Field(
+        default=None,
+        min_length=16,
+        alias="PHAYA_METRICS_TOKEN",
+        repr=False,
+        description="Bearer token with which `/metrics` may be read from elsewhere. Unset: from this machine only.",
+    )
+    otel: bool = Field(
+        default=False,
+        alias="PHAYA_OTEL",
+        description="Send traces by OpenTelemetry. Where to is told by the standard variables `OTEL_…`; needs the "
+        "extra `phaya[otel]`.",
+    )
+    digest_webhook: str | None = Field(
+        default=None,
+        alias="PHAYA_DIGEST_WEBHOOK",
+        repr=False,
+        description="Address that is told once a day what needs an operator's eyes, such as an incoming webhook of "
+        "Slack. Unset: nobody.",
+    )
+    digest_hour: int = Field(
+        default=6, ge=0, le=23, alias="PHAYA_DIGEST_HOUR", description="The hour (UTC) from which the digest is sent."
+    )
+    digest_always: bool = Field(
+        default=False,
+        alias="PHAYA_DIGEST_ALWAYS",
+        description="Send the digest also on days on which nothing needs eyes.",
+    )
+    kie_low_credits: float = Field(
+        default=1000,
+        ge=0,
+        alias="PHAYA_KIE_LOW_CREDITS",
+        description="Below so many of its credits left, the digest warns of KIE.ai.",
+    )
 
     kie_api_key: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -319,6 +379,7 @@ class Settings(BaseSettings):
         "sandbox_url",
         "storage_public_url",
         "stripe_base_url",
+        "digest_webhook",
     )
     @classmethod
     def _addresses(cls, value: str | None) -> str | None:
@@ -336,6 +397,16 @@ class Settings(BaseSettings):
             raise ValueError("must be the address of a PostgreSQL such as postgresql://user:password@host/database")
         return value
 
+    @field_validator("metrics_token", "digest_webhook", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        return value or None  # an environment file names what it leaves empty
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _level(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
     @field_validator("redis_url", mode="before")
     @classmethod
     def _redis(cls, value: object) -> object:
@@ -349,6 +420,16 @@ class Settings(BaseSettings):
         if not known or not str(value).startswith(("redis://", "rediss://")):
             raise ValueError("must be an address such as redis://redis.example:6379/0, or rediss://… with TLS")
         return value
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must be read by nobody, word for word."""
+        values: list[str | tuple[str, ...] | None] = [
+            getattr(self, name) for name, field in Settings.model_fields.items() if not field.repr
+        ]
+        return tuple(
+            part for value in values for part in (value if isinstance(value, tuple) else (value or "",)) if part
+        )
 
     @property
     def sandbox(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from phaya import ledger
@@ -15,6 +15,7 @@ from phaya.clock import Clock, written
 from phaya.credits import Credits
 from phaya.database import Database
 from phaya.errors import Closed
+from phaya.figures import Census
 from phaya.intake import Intake
 from phaya.keyring import Keyring
 from phaya.limits import Limits
@@ -24,6 +25,7 @@ from phaya.providers.openrouter import OpenRouter
 from phaya.results import Results
 from phaya.settings import Settings
 from phaya.tariff import Tariff
+from phaya.watchman import Outlook
 from phaya.workflow import Workflow
 
 
@@ -48,6 +50,8 @@ class System:
     lookout: Lookout
     board: Board
     checkout: Checkout
+    census: Census
+    outlook: Outlook
     errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     def chat_provider(self) -> OpenRouter:
@@ -67,6 +71,10 @@ class System:
         """An operator has changed keys or jobs: nothing that was read before counts any more."""
         self.keyring.forget()
         self.board.clear()
+
+    async def live(self) -> list[dict[str, Any]]:
+        """What a digest is told that only a running node knows."""
+        return [asdict(item) for item in await self.outlook.items()]
 
     async def balance(self, account_id: str) -> Credits:
         """What an account can spend."""

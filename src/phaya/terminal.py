@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from typing import Annotated, Any, NoReturn
 
 import orjson
-import structlog
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from phaya import operator
+from phaya import logs, operator
 from phaya.errors import PhayaError
 from phaya.settings import Settings
 from phaya.tariff_file import BadTariff
@@ -61,19 +59,6 @@ def print_json(found: object) -> None:
     print(orjson.dumps(found).decode())
 
 
-def configure_logs(level: str) -> None:
+def configure_logs(level: str, form: logs.Form = "auto") -> None:
     """Structured logs on stderr: readable on a terminal, JSON elsewhere."""
-    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
-    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+    logs.configure(level, form)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import structlog
 
-from phaya import jobs
+from phaya import jobs, tracing
 from phaya.clock import SECOND
 from phaya.jobs import Job
+from phaya.logs import job_id
 from phaya.moves import LEASE, Moves
+from phaya.redaction import asked
 from phaya.retention import Retention
 
 log = structlog.get_logger()
@@ -106,8 +109,12 @@ class Worker:
         return max(shortest, min((due - workflow.clock.now()) / SECOND, self._longest_sleep))
 
     async def _move(self, job: Job) -> None:
+        job_id.set(job.id)  # this task is the move's own
+        asked.set((job.request, job.call))
         try:
-            await self._moves.advance(job)
+            spans = tracing.spans
+            with nullcontext() if spans is None else spans.move(job.id, job.step, job.service):
+                await self._moves.advance(job)
         except Exception as error:
             log.exception("job.move_failed", job=job.id, step=job.step)
             # The lease ends by itself and the move is made again; past the deadline the user is not kept waiting.

@@ -14,7 +14,7 @@ import structlog
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from phaya import jobs
+from phaya import jobs, tracing
 from phaya.calls import Call, pack
 from phaya.clock import MINUTE, SECOND, Clock
 from phaya.closings import Closed, Closing, close_many, close_one, end_job
@@ -24,6 +24,8 @@ from phaya.database import Database
 from phaya.errors import DatabaseDown
 from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job, State, Step
+from phaya.logs import job_id
+from phaya.metrics import JOB_SECONDS, JOBS_ENDED, JOBS_OPENED
 from phaya.openings import Opening, open_many, open_one
 from phaya.providers.roster import REMOTE, Roster
 
@@ -145,6 +147,9 @@ class Workflow:
         or its key, was sent before. `tell` makes what is answered of the balance; it is kept for the next time.
         """
         left = await self._openings.join(Opening(drafts, stamp, tell))
+        for job in drafts:
+            JOBS_OPENED.labels(job.service).inc()
+        job_id.set(drafts[0].id)  # of the request that asks for it
         soon = self.clock.now() + SOON
         if any(not job.claimed and (job.next_at or 0) <= soon for job in drafts):
             self.wake()
@@ -154,21 +159,34 @@ class Workflow:
         """Ends a call that lasted as long as its request, at its exact cost. Raises Lost."""
         return await self._closings.join(closing)
 
+    def ended(self, job: Job, state: State) -> None:
+        """Counts a job that has ended in this process, and makes it a span where traces are asked for."""
+        now = self.clock.now()
+        JOBS_ENDED.labels(job.service, state.value).inc()
+        if state is State.COMPLETED:
+            JOB_SECONDS.labels(job.service).observe(max(0, now - job.created_at) / SECOND)
+        if tracing.spans is not None:
+            tracing.spans.job(job.id, job.service, state.value, job.created_at, now)
+
+    async def _called_off(self, job_id: str) -> None:
+        self.spread()
+        self.changed(job_id)
+        if (job := await self.database.read(jobs.find, job_id)) is not None:
+            self.ended(job, State.CANCELLED)
+
     async def cancel(self, job_id: str, account_id: str) -> bool:
         """Ends a job at the user's wish and returns its price; False where it has ended already."""
         done = await self.database.write(cancel_job, job_id, account_id, self.clock.now(), self.scaled(MINUTE))
         if done:
             self.wake()
-            self.spread()
-            self.changed(job_id)
+            await self._called_off(job_id)
         return done
 
     async def cancel_late(self, job_id: str) -> bool:
         """Ends a job that was not done in the time that its user gave it; False where it has ended already."""
         done = await self.database.write(cancel_late_job, job_id, self.clock.now(), self.scaled(MINUTE))
         if done:
-            self.spread()
-            self.changed(job_id)
+            await self._called_off(job_id)
         return done
 
     # ── callbacks ────────────────────────────────────────────────────────────────────────────────────────

@@ -23,6 +23,7 @@ from phaya.providers import Exhausted, Made, Rejected, Report
 from phaya.providers.gemini_wire import Again, Family, Spoken, family_of, read_answer, refusal, speech_body
 from phaya.providers.pcm import SAMPLE_BYTES
 from phaya.providers.refusals import NOT_MADE, TRY_LATER
+from phaya.providers.timing import Timed
 from phaya.providers.transport import BROKEN, asked_pause, fault, start_of, whole_body
 
 log = structlog.get_logger()
@@ -134,6 +135,16 @@ class Gemini:
 
     async def _ask(self, body: Mapping[str, JsonValue], passage: Passage) -> Spoken:
         """One request. Raises Again or Rejected."""
+        with Timed(self.name, "speech", "generate_content", self._model, "speech") as timed:
+            try:
+                spoken = await self._answer(body, passage)
+            except Again as again:
+                timed.failed("crowded" if again.crowded else "unavailable")
+                raise
+            timed.used(spoken.prompt_tokens, spoken.audio_tokens)
+            return spoken
+
+    async def _answer(self, body: Mapping[str, JsonValue], passage: Passage) -> Spoken:
         try:
             async with self._session.post(
                 self._url,

@@ -34,6 +34,7 @@ from phaya.providers.kie_envelope import (
 )
 from phaya.providers.kie_records import amount, read_record
 from phaya.providers.suno import read_songs
+from phaya.providers.timing import Timed
 from phaya.providers.transport import BROKEN, NEVER_CONNECTED, asked_pause, fault, whole_body
 from phaya.providers.veo import read_film
 
@@ -86,14 +87,17 @@ class Kie:
         """Starts the task, once, and returns its ticket. Raises Rejected, Unavailable or Unknown."""
         path, body = _request(call, callback_url)
         sent = orjson.dumps(body)
-        try:
-            async with self._fresh_session() as session:
-                answer = await self._ask(session, "POST", path, key, self._submit_time, sent=sent)
-        except NEVER_CONNECTED as error:
-            raise Unavailable(BUSY, fault(error)) from error
-        except BROKEN as error:
-            raise Unknown(UNSURE, fault(error)) from error
-        return ticket_in(answer)
+        with Timed(self.name, "submit", "generate_content", body.get("model") or call.kind) as timed:
+            try:
+                async with self._fresh_session() as session:
+                    answer = await self._ask(session, "POST", path, key, self._submit_time, sent=sent)
+            except NEVER_CONNECTED as error:
+                raise Unavailable(BUSY, fault(error)) from error
+            except BROKEN as error:
+                raise Unknown(UNSURE, fault(error)) from error
+            ticket = ticket_in(answer)
+            timed.note({"gen_ai.response.id": ticket})
+            return ticket
 
     async def look(self, call: RemoteCall, key: str, ticket: str) -> Look:
         """Says where the task stands. Raises NotThere, Unavailable (look again), Unknown (strange words)."""
@@ -104,29 +108,32 @@ class Kie:
                 path, read = "/api/v1/generate/record-info", read_songs
             case KieVeo():
                 path, read = "/api/v1/veo/record-info", read_film
-        try:
-            answer = await self._ask(self._session, "GET", path, key, self._look_time, query={"taskId": ticket})
-        except BROKEN as error:
-            raise Unavailable(BUSY, fault(error)) from error
-        record = record_in(answer)
-        try:
-            found = record if isinstance(record, Refused) else read(record)
-        except Unknown as error:
-            raise Unknown(error.message, f"{error.detail}; {answer.described}") from error
-        if isinstance(found, Refused):
-            log.info("kie.refused", ticket=ticket, code=found.code, answer=answer.start)
-        return found
+        with Timed(self.name, "look") as timed:
+            timed.note({"gen_ai.response.id": ticket})
+            try:
+                answer = await self._ask(self._session, "GET", path, key, self._look_time, query={"taskId": ticket})
+            except BROKEN as error:
+                raise Unavailable(BUSY, fault(error)) from error
+            record = record_in(answer)
+            try:
+                found = record if isinstance(record, Refused) else read(record)
+            except Unknown as error:
+                raise Unknown(error.message, f"{error.detail}; {answer.described}") from error
+            if isinstance(found, Refused):
+                log.info("kie.refused", ticket=ticket, code=found.code, answer=answer.start)
+            return found
 
     async def credit(self, key: str) -> Decimal:
         """What is left on the key's account, in KIE's credits. Raises Unavailable where KIE does not say."""
-        try:
-            answer = await self._ask(self._session, "GET", "/api/v1/chat/credit", key, self._look_time)
-        except BROKEN as error:
-            raise Unavailable(BUSY, fault(error)) from error
-        left = amount(answer.data) if answer.status == 200 and answer.code == 200 else None
-        if left is None:
-            raise Unavailable(BUSY, answer.described)
-        return Decimal(left)
+        with Timed(self.name, "credit"):
+            try:
+                answer = await self._ask(self._session, "GET", "/api/v1/chat/credit", key, self._look_time)
+            except BROKEN as error:
+                raise Unavailable(BUSY, fault(error)) from error
+            left = amount(answer.data) if answer.status == 200 and answer.code == 200 else None
+            if left is None:
+                raise Unavailable(BUSY, answer.described)
+            return Decimal(left)
 
     async def balances(self) -> Sequence[Balance]:
         """Where each of the keys stands, in their order. Raises Unavailable."""

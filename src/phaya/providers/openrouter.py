@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from phaya.providers import Balance, Unavailable, Unknown
 from phaya.providers.openrouter_errors import refusal
 from phaya.providers.openrouter_stream import Stream, Usage, count, decimal_text, usage_in
+from phaya.providers.timing import Timed
 from phaya.providers.transport import BROKEN, NEVER_CONNECTED, asked_pause, fault, start_of, whole_body
 
 __all__ = ["Completion", "Model", "OpenRouter", "Stream", "Usage"]
@@ -84,11 +85,11 @@ class OpenRouter:
         Raises ChatRejected, ChatUnavailable, or Unknown where the connection broke before the answer was
         whole: the completion may have been made and billed.
         """
-        return await self._post("/chat/completions", {**body, "stream": False}, "choices")
+        return await self._timed("chat", "/chat/completions", {**body, "stream": False}, "choices", "text")
 
     async def embed(self, body: Mapping[str, JsonValue]) -> Completion:
         """Embeddings; raises as `complete` does."""
-        return await self._post("/embeddings", body, "data")
+        return await self._timed("embeddings", "/embeddings", body, "data")
 
     @asynccontextmanager
     async def stream(self, body: Mapping[str, JsonValue], seconds: float | None = None) -> AsyncGenerator[Stream, None]:
@@ -104,31 +105,39 @@ class OpenRouter:
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
         }
-        try:
-            response = await self._session.post(
-                f"{self._base}/chat/completions",
-                data=sent,
-                headers=self._headers | headers,
-                timeout=self._time(seconds),
-                allow_redirects=False,
-            )
-        except NEVER_CONNECTED as error:
-            raise Unavailable(NO_ANSWER, fault(error)) from error
-        except BROKEN as error:
-            raise Unknown(CUT_OFF, fault(error)) from error
-        try:
-            if response.status != 200 or response.content_type != "text/event-stream":
-                await self._raise_refusal(response)
-            yield Stream(response)
-        finally:
-            response.close()
+        with Timed(self.name, "stream", "chat", body.get("model"), "text") as timed:
+            try:
+                response = await self._session.post(
+                    f"{self._base}/chat/completions",
+                    data=sent,
+                    headers=self._headers | headers,
+                    timeout=self._time(seconds),
+                    allow_redirects=False,
+                )
+            except NEVER_CONNECTED as error:
+                raise Unavailable(NO_ANSWER, fault(error)) from error
+            except BROKEN as error:
+                raise Unknown(CUT_OFF, fault(error)) from error
+            try:
+                if response.status != 200 or response.content_type != "text/event-stream":
+                    await self._raise_refusal(response)
+                timed.begun()
+                stream = Stream(response)
+                yield stream
+                if stream.error is not None or stream.broken is not None:
+                    timed.failed("cut_off")
+                if stream.usage is not None:
+                    timed.used(stream.usage.prompt_tokens, stream.usage.completion_tokens, stream.generation)
+            finally:
+                response.close()
 
     async def usage_of(self, generation: str) -> Usage | None:
         """What a generation used, also one that was hung up on; None where OpenRouter does not know it (yet).
 
         Raises ChatRejected or Unavailable.
         """
-        answer = await self._get("/generation", {"id": generation}, missing=404)
+        with Timed(self.name, "usage"):
+            answer = await self._get("/generation", {"id": generation}, missing=404)
         record = answer.get("data") if answer is not None else None
         if not isinstance(record, dict):
             return None
@@ -156,6 +165,17 @@ class OpenRouter:
             return [Balance(bought - used, "USD", used)]
         key = _data(await self._get("/key", {}))
         return [Balance(_decimal(key.get("limit_remaining")), "USD", _decimal(key.get("usage")))]
+
+    async def _timed(
+        self, operation: str, path: str, body: Mapping[str, JsonValue], result: str, output: str | None = None
+    ) -> Completion:
+        with Timed(self.name, operation, operation, body.get("model"), output) as timed:
+            done = await self._post(path, body, result)
+            usage = done.usage
+            timed.note({"gen_ai.response.id": done.generation})
+            if usage is not None:
+                timed.used(usage.prompt_tokens, usage.completion_tokens if operation == "chat" else None)
+            return done
 
     async def _post(self, path: str, body: Mapping[str, JsonValue], result: str) -> Completion:
         try:

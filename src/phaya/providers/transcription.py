@@ -16,6 +16,7 @@ import orjson
 from pydantic import JsonValue
 
 from phaya.providers import Rejected, Unavailable
+from phaya.providers.timing import Timed
 from phaya.providers.transport import BROKEN, asked_pause, fault, start_of, whole_body
 
 LONGEST_ANSWER = 32 * 1024 * 1024
@@ -61,10 +62,10 @@ class Transcription:
 
     async def hear(self, sound: Path, seconds: float, language: str | None) -> Heard:
         """What is said in a sound file of so many seconds. Raises Rejected or Unavailable."""
-        status, body = await self._ask(sound, language, words=self._tells_words)
+        status, body = await self._timed(sound, language, words=self._tells_words)
         if status in (400, 422) and self._tells_words and b"granularit" in body:
             self._tells_words = False
-            status, body = await self._ask(sound, language, words=False)
+            status, body = await self._timed(sound, language, words=False)
         if status != 200:
             raise Rejected("The speech could not be transcribed.", f"transcriber: {status} {start_of(body)}")
         try:
@@ -74,6 +75,10 @@ class Transcription:
         if not isinstance(answer, dict) or not isinstance(cast("dict[str, Any]", answer).get("text"), str):
             raise Unavailable(_NOT_UNDERSTOOD, start_of(body))
         return read_heard(cast("dict[str, Any]", answer), seconds)
+
+    async def _timed(self, sound: Path, language: str | None, *, words: bool) -> tuple[int, bytes]:
+        with Timed("transcriber", "transcribe", "transcribe", self._model, "text"):
+            return await self._ask(sound, language, words=words)
 
     async def _ask(self, sound: Path, language: str | None, *, words: bool) -> tuple[int, bytes]:
         form = aiohttp.FormData()

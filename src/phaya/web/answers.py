@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from phaya.errors import Invalid, NotEnoughCredits, PhayaError
 from phaya.idempotency import HEADER, InProgress
+from phaya.logs import request_id
 from phaya.telling import dumps
 from phaya.web.paths import is_openai
 
@@ -40,12 +41,13 @@ def refusal(request: Request, error: PhayaError) -> Json:
             headers["x-should-retry"] = "false"
         field = error.faults[0].field if isinstance(error, Invalid) else None
         told = openai_error(error.status, error.code, error.message, None if field == "body" else field)
-        return Json(told, error.status, headers)
+        return Json({**told, "request_id": request_id.get()}, error.status, headers)
     body: dict[str, object] = {
         "success": False,
         "error": error.code,
         "message": error.message,
         "detail": error.message,
+        "request_id": request_id.get(),
     }
     if isinstance(error, NotEnoughCredits):
         body |= {"needed": error.needed, "available": error.available}

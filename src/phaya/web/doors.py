@@ -8,10 +8,8 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import func, select
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 
 from phaya.errors import Fault, Invalid, NotFound, PhayaError
 from phaya.idempotency import Taken
@@ -27,6 +25,7 @@ from phaya.web import (
     generations,
     jobs,
     media,
+    metrics,
     platforms,
     topup,
     voices,
@@ -52,7 +51,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
         allow_headers=["*"],  # OpenAI's client in a browser sends a dozen of its own
         expose_headers=[
             *("RateLimit", "RateLimit-Policy", "Retry-After", "ETag", "Preference-Applied"),
-            *("X-Should-Retry", "X-Job-Id", "Idempotency-Replayed"),
+            *("X-Should-Retry", "X-Job-Id", "X-Request-Id", "Idempotency-Replayed"),
         ],
         max_age=86400,
     )
@@ -60,6 +59,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
     for router in (generations.routes(tariff), *(part.routes() for part in parts)):
         app.include_router(router, prefix="/api/v1")
     app.include_router(_health())
+    app.include_router(metrics.routes())
     install_openai(app)
     agents.install(app)
     app.include_router(console.routes())
@@ -102,10 +102,6 @@ def _health() -> APIRouter:
             | {name: f"resting until {phaya.written(rest.until)}: {rest.reason}" for name, rest in resting.items()},
         }
         return Json(body, 503 if troubles else 200)
-
-    @router.get("/metrics")
-    async def metrics() -> Response:  # pyright: ignore[reportUnusedFunction]
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

@@ -25,6 +25,7 @@ from phaya.system import System
 from phaya.tariff import Tariff
 from phaya.telling import Status
 from phaya.web import chat
+from phaya.web.access import ROUTE
 from phaya.web.answers import refusal
 from phaya.web.caller import POLLS, REQUESTS, Caller, allowance, enter, given_key
 from phaya.web.generations import Home, homes, place, unknown
@@ -70,12 +71,14 @@ class Express:
             if (home := self._homes.get(path[: -ID - 1])) is not None and path[-ID - 1] == "/" and path.isascii():
                 headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each counts
                 if DETOURS.isdisjoint(headers):
+                    scope[ROUTE] = home.template
                     await _status(scope, receive, send, phaya, headers, home, path[-ID:])
                     return True
             return False
         lane = self._lanes.get(path) if scope["method"] == "POST" else None
         if lane is None or not DETOURS.isdisjoint(dict(scope["headers"])):
             return False
+        scope[ROUTE] = path
         await self._take(lane, scope, receive, send, phaya)
         return True
 

@@ -19,6 +19,7 @@ from phaya.credits import NOTHING, Credits
 from phaya.errors import Fault, Invalid, NotFound, TooLarge
 from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job, Search, State
+from phaya.redaction import asked
 from phaya.system import System
 from phaya.tariff import Tariff, write_rates
 from phaya.telling import MESSAGES
@@ -50,7 +51,9 @@ async def read_json(request: Request, largest: int = LARGEST_BODY) -> Any:
         if len(body) > largest:
             raise TooLarge(f"The body has more than {largest // 1_000_000} MB.")
     try:
-        return orjson.loads(body)
+        read = orjson.loads(body)
+        asked.set(read)
+        return read
     except orjson.JSONDecodeError as error:
         raise Invalid(Fault("body", f"is not JSON: {error}", "json_invalid")) from None
 
@@ -76,6 +79,11 @@ class Home:
 
     path: str
     services: Sequence[type[Generation]]
+
+    @cached_property
+    def template(self) -> str:
+        """Its status route, as the metrics name it."""
+        return f"/api/v1/{self.path}/status/{{job_id}}"
 
     @cached_property
     def paths(self) -> tuple[str, ...]:

@@ -134,6 +134,7 @@ class Tab:
         try:
             # Who asked may have gone; the end is written all the same.
             left, answer = await asyncio.shield(phaya.errand(ended))
+            phaya.workflow.ended(self.job, State.COMPLETED)
         except Lost:
             log.error("call.outlived_its_claim", job=self.job.id)
             left, answer = await phaya.balance(self.job.account_id), None
@@ -158,6 +159,7 @@ class Tab:
         now = self._phaya.clock.now()
         try:
             await self._phaya.database.write(end_job, self.job, now, State.FAILED, NOTHING, values)
+            self._phaya.workflow.ended(self.job, State.FAILED)
         except Lost:
             log.error("call.outlived_its_claim", job=self.job.id)
 
