@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import structlog
-from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from phaya import tracing
 from phaya.logs import job_id, request_id
-from phaya.metrics import OPEN_REQUESTS, REQUEST_SECONDS, REQUESTS
+from phaya.metrics import OPEN_REQUESTS, REQUESTS, Tally
 from phaya.redaction import is_secret
 from phaya.tracing import Span
 
@@ -59,7 +58,7 @@ class Access:
         self._lines = lines
         self._routes = routes
         self._templates: dict[object, str] = {}
-        self._figures: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
+        self._tallies: dict[tuple[str, str, int], Tally] = {}
         self._open = 0
         OPEN_REQUESTS.set_function(lambda: self._open)
 
@@ -109,13 +108,11 @@ class Access:
         if waits:
             route += " (waiting)"
         method = _method(scope)
-        figures = self._figures.get((method, route, status))
-        if figures is None:
+        tally = self._tallies.get((method, route, status))
+        if tally is None:
             # Status 0 is a request whose client hung up before its answer began.
-            figures = REQUEST_SECONDS.labels(method, route), REQUESTS.labels(method, route, str(status or "none"))
-            self._figures[method, route, status] = figures
-        figures[0].observe(seconds)
-        figures[1].inc()
+            tally = self._tallies[method, route, status] = REQUESTS.tally(method, route, str(status or "none"))
+        tally.count(seconds)
         if span is not None:
             _close(span, scope, method, route, status)
         if self._notable(method, route, status, seconds, waits):
