@@ -68,9 +68,11 @@ def outlook(clock: Clock, shelf: Shelf | None = None, till: Till | None = None) 
     return Outlook(Breaker(clock), shelf or Shelf(), purse=till, low=100)  # type: ignore[arg-type]
 
 
-def watchman(database: Database, clock: Clock, url: str | None, view: Outlook | None = None, **post: Any) -> Watchman:
-    values: dict[str, Any] = {"hour": 6, "always": False, "public_url": PLACE} | post
-    return Watchman(database, clock, view or outlook(clock), SECRET, Post(url, **values), pauses=(0.01, 0.01))
+def watchman(
+    database: Database, clock: Clock, url: str | None, view: Outlook | None = None, *, always: bool = False
+) -> Watchman:
+    post = Post(url, hour=6, always=always, public_url=PLACE)
+    return Watchman(database, clock, view or outlook(clock), SECRET, post, pauses=(0.01, 0.01))
 
 
 def add_job(connection: Connection, clock: Clock, number: int, **values: Any) -> Job:
