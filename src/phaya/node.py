@@ -109,7 +109,7 @@ async def node(
             released = await memory.database.write(jobs.release_all, memory.clock.now())
             if released:
                 log.info("worker.recovered", jobs=released)
-            door = Door(settings.data_dir, memory.database, system.secret, memory.clock, tariff.paths)
+            door = Door(settings.data_dir, memory.database, system.secret, memory.clock, tariff.paths, public_url)
             await stack.enter_async_context(door)
         deliverer = Deliverer(system.workflow, system.results, tariff, system.secret, settings.allowed_networks)
         stack.push_async_callback(_stop, deliverer, asyncio.create_task(deliverer.run()))

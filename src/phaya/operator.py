@@ -215,13 +215,22 @@ def socket_path(folder: Path) -> Path:
 class Door:
     """Listens for the operator's commands while the server runs."""
 
-    def __init__(self, folder: Path, database: Database, secret: bytes, clock: Clock, services: Sequence[str]) -> None:
-        """`services` are the paths on sale, which keys may be limited to."""
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        secret: bytes,
+        clock: Clock,
+        services: Sequence[str],
+        public_url: str | None = None,
+    ) -> None:
+        """`services` are the paths on sale, which keys may be limited to; `public_url` is the server's address."""
         self._path = socket_path(folder)
         self._database = database
         self._secret = secret
         self._clock = clock
         self._services = services
+        self._public_url = public_url
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -246,7 +255,7 @@ class Door:
                 self._secret,
                 self._clock,
                 asked["command"],
-                asked["values"] | {"services": self._services, "served": True},
+                asked["values"] | {"services": self._services, "served": True, "public_url": self._public_url},
             )
         except (PhayaError, Refused) as error:
             answer = {"refused": str(error)}
@@ -283,7 +292,7 @@ async def carry_out(settings: Settings, command: str, **values: Any) -> dict[str
         secret = keys.load_secret(settings.secret, settings.data_dir)
         if opened.shared and not await opened.database.write(keys.agree, secret):
             raise Refused(keys.FOREIGN)
-        everything = values | {"services": tariff_of(settings).paths}
+        everything = values | {"services": tariff_of(settings).paths, "public_url": settings.public_url}
         return await _run(opened.database, secret, opened.clock, command, everything)
 
 

@@ -175,6 +175,13 @@ def listing(connection: Connection, account_id: str | None, after: tuple[int, st
     return [_payment(row) for row in connection.execute(query).mappings()]
 
 
+def newest(connection: Connection, account_id: str, limit: int) -> list[Payment]:
+    """An account's last payments, the newest first."""
+    query = select(*_COLUMNS).where(payments.c.account_id == account_id)
+    order = (payments.c.created_at.desc(), payments.c.id.desc())
+    return [_payment(row) for row in connection.execute(query.order_by(*order).limit(limit)).mappings()]
+
+
 def remarkable(connection: Connection, after: tuple[int, str] | None, limit: int) -> list[dict[str, Any]]:
     """A page of the events that an operator should know of, the oldest first, each with its payment's account."""
     told = (Outcome.ATTENTION.value, Outcome.STRANGE.value)

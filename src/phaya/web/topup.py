@@ -17,6 +17,7 @@ from phaya.errors import Fault, Invalid, NotFound, TooLarge
 from phaya.payments import Payment, State
 from phaya.system import System
 from phaya.tariff import Pack
+from phaya.vouchers import Redeemed
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Polling, Requesting
 from phaya.web.generations import read_json, strictly
@@ -107,8 +108,7 @@ def _add_checkout(router: APIRouter) -> None:
         wanted, warnings = await _read(request, phaya, Wanted)
         pack = _chosen(phaya.checkout.packs, wanted)
         success, cancel = _address("success_url", wanted.success_url), _address("cancel_url", wanted.cancel_url)
-        await phaya.limits.take(caller.account_id, "checkouts", CHECKOUTS)
-        payment, url = await phaya.checkout.begin(caller.account_id, pack, success, cancel)
+        payment, url = await begun(phaya, caller.account_id, pack, success, cancel)
         return Json({"success": True, **_told(payment), "url": url, "warnings": warnings})
 
     @router.get(
@@ -150,9 +150,7 @@ def _add_vouchers(router: APIRouter) -> None:
     async def redeem(request: Request, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """An account redeems a code once. `expires_at` tells until when its credits are good, null means for ever."""
         given, warnings = await _read(request, phaya, Code)
-        await phaya.limits.take(caller.account_id, "voucher codes", TRIES)
-        now = phaya.clock.now()
-        done = await phaya.database.write(vouchers.redeem, phaya.secret, caller.account_id, given.code, now)
+        done = await redeemed(phaya, caller.account_id, given.code)
         return Json(
             {
                 "success": True,
@@ -162,6 +160,20 @@ def _add_vouchers(router: APIRouter) -> None:
                 "warnings": warnings,
             }
         )
+
+
+async def begun(
+    phaya: System, account_id: str, pack: Pack, success: str | None, cancel: str | None
+) -> tuple[Payment, str]:
+    """A new payment, and where the customer makes it. Raises TooManyRequests and Closed."""
+    await phaya.limits.take(account_id, "checkouts", CHECKOUTS)
+    return await phaya.checkout.begin(account_id, pack, success, cancel)
+
+
+async def redeemed(phaya: System, account_id: str, code: str) -> Redeemed:
+    """What a code brought the account. Raises TooManyRequests and WrongCode."""
+    await phaya.limits.take(account_id, "voucher codes", TRIES)
+    return await phaya.database.write(vouchers.redeem, phaya.secret, account_id, code, phaya.clock.now())
 
 
 async def _read(request: Request, phaya: System, model: type[M]) -> tuple[M, list[str]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from phaya.credits import NOTHING, Credits, credits
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "phaya_theme"
-LOW = credits("5")
-"""A balance below which every page says so."""
-
 LEAST_ROUGH = credits("0.01")
 
 SECTIONS = ("create", "gallery", "jobs", "chat", "keys", "credits", "webhooks", "reference")
@@ -42,6 +40,7 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["moment"] = moment
+    environment.filters["when"] = when
     environment.filters["rough"] = rough
     environment.globals.update(asset=address, languages=LANGUAGES, themes=THEMES)  # pyright: ignore[reportUnknownMemberType, reportCallIssue, reportArgumentType] - untyped in Jinja
     return environment
@@ -52,6 +51,7 @@ def answer(visit: Visit, template: str, status: int, values: Mapping[str, Any]) 
     theme = visit.request.cookies.get(THEME_COOKIE)
     known = {
         "t": visit.say,
+        "told": visit.tell_text,
         "language": visit.language,
         "theme": theme if theme in THEMES else "auto",
         "session": visit.session,
@@ -59,7 +59,7 @@ def answer(visit: Visit, template: str, status: int, values: Mapping[str, Any]) 
         "sections": SECTIONS,
         "currency": visit.phaya.settings.currency,
         "sandbox": visit.phaya.settings.sandbox,
-        "low": LOW,
+        "low": visit.phaya.settings.low_balance,
     }
     text = templates().get_template(template).render(known | dict(values))
     return HTMLResponse(text, status, headers(visit.phaya))
@@ -94,6 +94,14 @@ def moment(milliseconds: int | None) -> str:
     if milliseconds is None:
         return ""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def when(milliseconds: int | None) -> Markup:
+    """The same for a page, whose script turns it into the visitor's own time."""
+    if milliseconds is None:
+        return Markup()
+    at = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+    return Markup('<time datetime="{}">{}</time>').format(at, moment(milliseconds))
 
 
 def rough(amount: Credits) -> str:
