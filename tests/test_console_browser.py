@@ -63,7 +63,7 @@ async def test_a_film_that_fails_gives_its_credits_back_in_plain_words(page: Pag
     await page.get_by_label("Prompt").fill("[fail] a picture")
     await page.get_by_role("button", name="Create").click()
 
-    await expect(page.get_by_text("Your 1 credits are back.")).to_be_visible()
+    await expect(page.get_by_text("Given back: 1 credit.")).to_be_visible()
     await expect(page.locator("#balance")).to_have_text(before)
 
 
@@ -137,7 +137,7 @@ async def test_a_key_is_made_works_within_its_cap_and_is_revoked(page: Page, pha
 async def test_the_statement_names_every_charge(page: Page) -> None:
     await page.goto("/credits")
 
-    await expect(page.get_by_role("row").filter(has_text="sora2-text-to-video").first).to_contain_text("-8")
+    await expect(page.get_by_role("row").filter(has_text="Sora 2 text to video").first).to_contain_text("-8")
     await expect(page.get_by_role("img", name="Spent by day")).to_be_visible()
 
 

@@ -113,6 +113,7 @@ async def _page(
     for day, service, amount in spent:
         days[day] = days.get(day, NOTHING) + amount
         services[service] = services.get(service, NOTHING) + amount
+    services = dict(sorted(services.items(), key=lambda one: one[1], reverse=True))
     bars = zip(services.items(), _heights(services), strict=True)
     paid = await database.read(payments.newest, visit.account_id, PAYMENTS)
     values: dict[str, Any] = {
@@ -127,6 +128,7 @@ async def _page(
         "good": good,
         "bad": bad,
         "code": code,
+        "most": max(days.values()),
         "total": sum(days.values(), NOTHING),
         "length": DAYS,
         "entries_shown": ENTRIES,

@@ -84,7 +84,10 @@ def refusal(language: str, error: PhayaError, service: type[Generation] | None =
 
 def _service(language: str, service: type[Generation]) -> tuple[str, str]:
     found: Sequence[str] | None = catalogue(language).get("services", {}).get(service.path)
-    return (service.name(), service.summary()) if found is None else (found[0], found[1])
+    if found is not None:
+        return found[0], found[1]
+    told = service.summary()
+    return service.name(), told[:1].upper() + told[1:]
 
 
 def _option(language: str, field: str, option: str) -> str:

@@ -24,7 +24,7 @@ from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import POLLS, REQUESTS, Caller, admit, system
 from phaya.web.console import layout, translations
-from phaya.web.console.messages import language_of, messages
+from phaya.web.console.messages import language_of, written
 
 LARGEST_FORM = 1_000_000
 """Bytes of a form, which holds texts and addresses; files are uploaded apart."""
@@ -70,7 +70,7 @@ class Visit:
 
     def say(self, key: str, **values: object) -> str:
         """A message in the visitor's language."""
-        return messages(self.language)[key].format(**values)
+        return written(self.language, key, values)
 
     def name_of(self, path: str | None) -> str:
         """What is sold at a path, as the visitor's language calls it."""

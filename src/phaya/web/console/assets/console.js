@@ -250,9 +250,10 @@ function note(words) {
 // Times: the server's are in UTC, people's in their own zone and words.
 function clock(root) {
   const shown = new Intl.DateTimeFormat(document.documentElement.lang === "th" ? "th-TH" : "en-GB", { dateStyle: "medium", timeStyle: "short" });
+  const exact = new Intl.DateTimeFormat(shown.resolvedOptions().locale, { dateStyle: "medium", timeStyle: "medium" });
   for (const one of all("time[datetime]", root)) {
     one.title = one.textContent;
-    one.textContent = shown.format(new Date(one.dateTime));
+    one.textContent = (one.closest(".line") ? exact : shown).format(new Date(one.dateTime));
   }
 }
 
@@ -277,6 +278,7 @@ for (const field of all("[data-find]"))
   field.addEventListener("input", () => {
     for (const one of all("[data-name]")) one.hidden = !one.dataset.name.includes(field.value.trim().toLowerCase());
     for (const group of all("[data-group]")) group.hidden = !group.querySelector("[data-name]:not([hidden])");
+    document.querySelector("[data-find-none]").hidden = !!document.querySelector("[data-name]:not([hidden])");
   });
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button");
