@@ -128,8 +128,8 @@ async def test_whoever_waits_hears_how_the_job_goes_on(phaya: Phaya, over: str) 
 
 
 async def test_a_client_without_events_is_answered_with_json(phaya: Phaya) -> None:
-    call = {"name": "get_balance", "arguments": {}}
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    call: dict[str, Any] = {"name": "get_balance", "arguments": {}}
+    body: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
     headers = {"Authorization": f"Bearer {phaya.key}", "Accept": "application/json"}
     async with phaya.session.post(f"{phaya.url}/mcp", json=body, headers=headers) as answer:
         assert (answer.status, answer.content_type) == (200, "application/json")

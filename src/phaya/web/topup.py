@@ -30,6 +30,8 @@ CHECKOUTS = 20
 """Checkouts of one account in a minute."""
 TRIES = 10
 """Codes that one account may try in a minute, right or wrong: counted before, so that many at once are not more."""
+CODE = "7Q4D-0X2M-K9TB-31VE"
+"""What a voucher's code looks like."""
 
 _TRUE: Schema = {"const": True}
 _PACK: Schema = {
@@ -108,7 +110,7 @@ def _add_checkout(router: APIRouter) -> None:
         wanted, warnings = await _read(request, phaya, Wanted)
         pack = _chosen(phaya.checkout.packs, wanted)
         success, cancel = _address("success_url", wanted.success_url), _address("cancel_url", wanted.cancel_url)
-        payment, url = await begun(phaya, caller.account_id, pack, success, cancel)
+        payment, url = await begin_payment(phaya, caller.account_id, pack, success, cancel)
         return Json({"success": True, **_told(payment), "url": url, "warnings": warnings})
 
     @router.get(
@@ -144,13 +146,13 @@ def _add_vouchers(router: APIRouter) -> None:
     @router.post(
         "/user/vouchers/redeem", operation_id="voucher_redeem", responses=plain_docs(),
         openapi_extra=told_docs(
-            "Redeem a voucher", told | {"warnings": _WARNINGS}, Code, {"code": "7Q4D-0X2M-K9TB-31VE"}
+            "Redeem a voucher", told | {"warnings": _WARNINGS}, Code, {"code": CODE}
         ),
     )  # fmt: skip
     async def redeem(request: Request, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """An account redeems a code once. `expires_at` tells until when its credits are good, null means for ever."""
         given, warnings = await _read(request, phaya, Code)
-        done = await redeemed(phaya, caller.account_id, given.code)
+        done = await redeem_code(phaya, caller.account_id, given.code)
         return Json(
             {
                 "success": True,
@@ -162,7 +164,7 @@ def _add_vouchers(router: APIRouter) -> None:
         )
 
 
-async def begun(
+async def begin_payment(
     phaya: System, account_id: str, pack: Pack, success: str | None, cancel: str | None
 ) -> tuple[Payment, str]:
     """A new payment, and where the customer makes it. Raises TooManyRequests and Closed."""
@@ -170,7 +172,7 @@ async def begun(
     return await phaya.checkout.begin(account_id, pack, success, cancel)
 
 
-async def redeemed(phaya: System, account_id: str, code: str) -> Redeemed:
+async def redeem_code(phaya: System, account_id: str, code: str) -> Redeemed:
     """What a code brought the account. Raises TooManyRequests and WrongCode."""
     await phaya.limits.take(account_id, "voucher codes", TRIES)
     return await phaya.database.write(vouchers.redeem, phaya.secret, account_id, code, phaya.clock.now())

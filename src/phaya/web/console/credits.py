@@ -68,7 +68,7 @@ async def redeem(visit: Visit) -> Response:
         await visit.admitted()
         if not 1 <= len(code) <= LONGEST_CODE:
             raise Invalid(Fault("code", visit.say("voucher.needed")))
-        done = await topup.redeemed(visit.phaya, visit.account_id, code)
+        done = await topup.redeem_code(visit.phaya, visit.account_id, code)
     except Invalid as error:
         return await _page(visit, error.status, bad=error.faults[0].message, code=code)
     except PhayaError as error:
@@ -88,7 +88,7 @@ async def buy(visit: Visit) -> Response:
         return await _page(visit, 422, bad=visit.say("topup.gone"))
     home = f"{visit.phaya.public_url}/credits"
     try:
-        _, url = await topup.begun(visit.phaya, visit.account_id, pack, f"{home}?paid=1", f"{home}#add")
+        _, url = await topup.begin_payment(visit.phaya, visit.account_id, pack, f"{home}?paid=1", f"{home}#add")
     except PhayaError as error:
         return await _page(visit, error.status, bad=visit.tell(error))
     return await visit.render(
@@ -128,6 +128,7 @@ async def _page(
         "good": good,
         "bad": bad,
         "code": code,
+        "example": topup.CODE,
         "most": max(days.values()),
         "total": sum(days.values(), NOTHING),
         "length": DAYS,
