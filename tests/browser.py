@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Page, ViewportSize, async_playwright
 
 DESKTOP: ViewportSize = {"width": 1440, "height": 900}
-PHONE: ViewportSize = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 360, "height": 844}
 AXE = Path(__file__).parent / "assets/axe.min.js"
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

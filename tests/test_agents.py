@@ -6,12 +6,13 @@ import base64
 import io
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from mcp import Client, MCPError, StdioServerParameters, stdio_client
@@ -20,6 +21,7 @@ from mcp_types import BlobResourceContents, CallToolResult, ImageContent, Resour
 from PIL import Image
 
 from conftest import Phaya
+from phaya.agents.desk import FRESH, Shelf
 from phaya.catalog import CATALOG
 
 pytestmark = pytest.mark.anyio
@@ -106,6 +108,61 @@ async def test_a_long_job_is_waited_for_and_cancelled(phaya: Phaya, over: str) -
     assert waited["state"] in ("queued", "processing")
     assert (True, "cancelled") == (cancelled["success"], after.structured_content["state"])
     assert balance["credits_balance"] == "10"
+
+
+@OVER
+async def test_whoever_waits_hears_how_the_job_goes_on(phaya: Phaya, over: str) -> None:
+    heard: list[tuple[float, float | None]] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, total))
+
+    async with agent(phaya, over, await phaya.new_key("10")) as client:
+        job = (await done(client, "text_to_image", prompt="A slow sunrise [slow 60]"))["job_id"]
+        await client.call_tool("wait_job", {"job_id": job, "seconds": 4.5}, progress_callback=hear)
+        await done(client, "cancel_job", job_id=job)
+
+    assert len(heard) >= 2
+    assert heard == sorted(set(heard))
+    assert {total for _, total in heard} == {1.0}
+
+
+async def test_a_client_without_events_is_answered_with_json(phaya: Phaya) -> None:
+    call: dict[str, Any] = {"name": "get_balance", "arguments": {}}
+    body: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    headers = {"Authorization": f"Bearer {phaya.key}", "Accept": "application/json"}
+    async with phaya.session.post(f"{phaya.url}/mcp", json=body, headers=headers) as answer:
+        assert (answer.status, answer.content_type) == (200, "application/json")
+        assert (await answer.json())["result"]["structuredContent"]["success"]
+
+
+async def test_the_services_are_asked_for_once_in_a_while() -> None:
+    moment, asked = 0.0, list[str]()
+
+    class Counted:
+        """An API that notes what it is asked for."""
+
+        async def get(self, path: str) -> dict[str, Any]:
+            asked.append(path)
+            return {"services": []}
+
+        async def post(self, path: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+            raise AssertionError(path)
+
+        async def keep(self, name: str, content: bytes) -> dict[str, Any]:
+            raise AssertionError(name)
+
+        async def fetch(self, url: str, most: int) -> tuple[str, bytes] | None:
+            raise AssertionError(url)
+
+    shelf = Shelf(lambda: moment)
+    async with anyio.create_task_group() as callers:
+        for _ in range(5):
+            callers.start_soon(shelf.services, Counted())
+    moment = FRESH
+    await shelf.offers(Counted())
+
+    assert asked == ["services"] * 2
 
 
 @OVER

@@ -58,6 +58,26 @@ async def test_a_key_made_beside_a_running_server_works_at_once(phaya: Phaya) ->
     assert (await phaya.get("user/credits", key=made["key"])).json["credits_balance"] == 5
 
 
+async def test_a_link_names_the_address_where_the_server_listens(phaya: Phaya) -> None:
+    code, link, _ = await phaya_command("console", "link", "--account", "linked@phaya.example", **operator_of(phaya))
+
+    assert (code, link.startswith(f"{phaya.url}/welcome/")) == (0, True)
+    async with phaya.session.get(link.strip()) as answer:
+        assert answer.status == 200
+
+
+async def test_a_link_without_a_server_assumes_no_address(tmp_path: Path) -> None:
+    arguments = ("console", "link", "--account", "linked@phaya.example")
+    _, link, told = await phaya_command(*arguments, PHAYA_DATA_DIR=str(tmp_path))
+    _, known, _ = await phaya_command(
+        *arguments, PHAYA_DATA_DIR=str(tmp_path), PHAYA_PUBLIC_URL="https://phaya.example"
+    )
+
+    assert link.startswith("/welcome/")
+    assert "Put your server's address before it" in told
+    assert known.startswith("https://phaya.example/welcome/")
+
+
 async def test_only_the_keys_digest_is_stored(tmp_path: Path) -> None:
     made = await created({"PHAYA_DATA_DIR": str(tmp_path)})
 

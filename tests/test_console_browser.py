@@ -63,7 +63,7 @@ async def test_a_film_that_fails_gives_its_credits_back_in_plain_words(page: Pag
     await page.get_by_label("Prompt").fill("[fail] a picture")
     await page.get_by_role("button", name="Create").click()
 
-    await expect(page.get_by_text("Your 1 credits are back.")).to_be_visible()
+    await expect(page.get_by_text("Given back: 1 credit.")).to_be_visible()
     await expect(page.locator("#balance")).to_have_text(before)
 
 
@@ -118,6 +118,67 @@ async def test_a_chat_is_streamed_and_says_its_cost(page: Page) -> None:
     assert len(await page.locator(".turn.they").inner_text()) > 20
 
 
+async def test_a_talk_stays_in_its_tab_and_ends_when_it_is_asked_to(page: Page) -> None:
+    await page.goto("/jobs")
+    await page.goto("/chat")
+    await expect(page.locator(".turn.you")).to_have_text("Say hello in Thai.")
+    await page.get_by_label("Your message").press_sequentially("One")
+    await page.keyboard.press("Shift+Enter")
+    await page.keyboard.type("Two")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".turn.they small")).to_have_count(2)
+    assert await page.locator(".turn.you").last.inner_text() == "One\nTwo"
+    await page.get_by_role("button", name="New talk").click()
+    await page.reload()
+
+    await expect(page.get_by_text("Ask anything.")).to_be_visible()
+    await expect(page.locator(".turn")).to_have_count(0)
+
+
+async def test_an_answer_is_stopped_half_way(page: Page) -> None:
+    await page.goto("/chat")
+    await page.get_by_label("Your message").fill("[slow 8] Tell me a long story.")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("button", name="Stop").click()
+
+    await expect(page.get_by_text("Stopped. What was said until here is charged.")).to_be_visible()
+    await expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+async def test_an_error_of_the_chat_gives_the_message_back(page: Page) -> None:
+    await page.goto("/chat")
+    await page.get_by_role("button", name="New talk").click()
+    await page.get_by_label("Your message").fill("[fail] hello")
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await expect(page.get_by_label("Your message")).to_have_value("[fail] hello")
+
+
+async def test_everything_is_reached_by_keyboard(page: Page) -> None:
+    await page.goto("/create/sora2-text-to-video")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_text("Skip to the content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    reached: list[str] = []
+    for _ in range(8):
+        await page.keyboard.press("Tab")
+        reached.append(
+            await page.evaluate("(document.activeElement.name || document.activeElement.textContent).trim()")
+        )
+
+    wanted = [
+        "← All services",
+        "Fill in an example",
+        "prompt",
+        "aspect_ratio",
+        "n_frames",
+        "More settings (2)",
+        "Create",
+    ]
+    assert [one for one in reached if one in wanted] == wanted
+
+
 async def test_a_key_is_made_works_within_its_cap_and_is_revoked(page: Page, phaya: Phaya) -> None:
     await page.goto("/keys")
     await page.get_by_label("Name").fill("batch")
@@ -137,7 +198,7 @@ async def test_a_key_is_made_works_within_its_cap_and_is_revoked(page: Page, pha
 async def test_the_statement_names_every_charge(page: Page) -> None:
     await page.goto("/credits")
 
-    await expect(page.get_by_role("row").filter(has_text="sora2-text-to-video").first).to_contain_text("-8")
+    await expect(page.get_by_role("row").filter(has_text="Sora 2 text to video").first).to_contain_text("-8")
     await expect(page.get_by_role("img", name="Spent by day")).to_be_visible()
 
 
@@ -177,10 +238,13 @@ async def test_the_console_speaks_thai_and_goes_dark(page: Page) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_a_page_is_accessible_small_and_fits_a_phone(page: Page, path: str) -> None:
+async def test_a_page_is_accessible_small_and_fits_a_phone(page: Page, phaya: Phaya, path: str) -> None:
     sizes: list[int] = []
+    elsewhere: list[str] = []
 
     async def weigh(answer: Response) -> None:
+        if not answer.url.startswith(phaya.url):
+            elsewhere.append(answer.url)
         if "/media/" not in answer.url:
             sizes.append(len(await answer.body()))
 
@@ -197,6 +261,7 @@ async def test_a_page_is_accessible_small_and_fits_a_phone(page: Page, path: str
     await page.set_viewport_size(whole)
 
     assert serious == []
+    assert elsewhere == []
     assert sum(sizes) < LARGEST
     assert wider <= 0
 

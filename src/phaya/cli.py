@@ -229,7 +229,9 @@ def console_link(account: Account, as_json: AsJson = False) -> None:
     if as_json:
         print_json(made)
         return
-    print((read_settings().public_url or "http://127.0.0.1:8000") + made["path"])
+    print(made["link"] or made["path"])
+    if made["link"] is None:
+        problems.print("Put your server's address before it: it does not run here, and PHAYA_PUBLIC_URL is not set.")
     problems.print(f"Good once, until {made['expires_at']}. Opening it sets the password of {made['account']}.")
 
 

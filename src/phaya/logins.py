@@ -231,11 +231,16 @@ def own_keys(connection: Connection, account_id: str) -> list[tuple[Key, str, in
 
 
 def command(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The operator's command: a link that sets the password of an account, which is made if it is new."""
+    """The operator's command: a link that sets the password of an account, which is made if it is new.
+
+    `link` is None where nobody knows the server's address: none runs here, and none is set.
+    """
     account = keys.open_account(connection, asked["account"], now)
     token = draw()
     until = invite(connection, token, account.id, Credits(0), now)
-    return {"account": account.email, "path": f"/welcome/{token}", "expires_at": written(until)}
+    path, home = f"/welcome/{token}", asked.get("public_url")
+    link = None if home is None else home + path
+    return {"account": account.email, "link": link, "path": path, "expires_at": written(until)}
 
 
 def first_command(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:

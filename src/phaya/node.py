@@ -128,6 +128,7 @@ async def node(
                 system.secret,
                 memory.clock,
                 tariff.paths,
+                public_url,
                 changed=system.forget,
                 live=system.live,
             )

@@ -167,11 +167,13 @@ class Door:
         secret: bytes,
         clock: Clock,
         services: Sequence[str],
+        public_url: str,
         changed: Callable[[], None],
         live: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None,
     ) -> None:
-        """`services` are the paths on sale, which keys may be limited to; `changed` is told of every command that may
-        have written; `live` is what only this process can tell for a digest."""
+        """`services` are the paths on sale, which keys may be limited to; `public_url` is the server's address;
+        `changed` is told of every command that may have written; `live` is what only this process can tell for a
+        digest."""
         self._live = live
         self._path = socket_path(folder)
         self._database = database
@@ -179,6 +181,7 @@ class Door:
         self._clock = clock
         self._services = services
         self._changed = changed
+        self._public_url = public_url
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -205,7 +208,7 @@ class Door:
                 self._secret,
                 self._clock,
                 asked["command"],
-                asked["values"] | {"services": self._services, "served": True},
+                asked["values"] | {"services": self._services, "served": True, "public_url": self._public_url},
                 asked.get("actor", "cli"),
             )
             if asked["command"] not in READING:
@@ -257,7 +260,7 @@ async def carry_out(settings: Settings, command: str, **values: Any) -> dict[str
         secret = keys.load_secret(settings.secret, settings.data_dir)
         if opened.shared and not await opened.database.write(keys.agree, secret):
             raise Refused(keys.FOREIGN)
-        everything = values | {"services": tariff_of(settings).paths}
+        everything = values | {"services": tariff_of(settings).paths, "public_url": settings.public_url}
         return await _run(opened.database, secret, opened.clock, command, everything, actor())
 
 

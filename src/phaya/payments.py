@@ -179,6 +179,13 @@ def listing(
     return [_payment(row) for row in connection.execute(query).mappings()]
 
 
+def newest(connection: Connection, account_id: str, limit: int) -> list[Payment]:
+    """An account's last payments, the newest first."""
+    query = select(*_COLUMNS).where(payments.c.account_id == account_id)
+    order = (payments.c.created_at.desc(), payments.c.id.desc())
+    return [_payment(row) for row in connection.execute(query.order_by(*order).limit(limit)).mappings()]
+
+
 def remarkable(
     connection: Connection, after: tuple[int, str] | None, limit: int, *, newest: bool = False
 ) -> list[dict[str, Any]]:

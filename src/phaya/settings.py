@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from phaya.credits import Credits, credits
 
 Network = IPv4Network | IPv6Network
 
@@ -23,6 +25,18 @@ def _split(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
+
+
+def _amount(value: object) -> object:
+    if isinstance(value, Credits):
+        return value
+    try:
+        amount = credits(str(value))
+    except ValueError:
+        amount = None
+    if amount is None or amount.units < 0:
+        raise ValueError("must be an amount of credits such as 5 or 0.5")
+    return amount
 
 
 class Settings(BaseSettings):
@@ -143,6 +157,11 @@ class Settings(BaseSettings):
         default=("*",), alias="PHAYA_CORS_ORIGINS", description="Web origins whose pages may call the API."
     )
     currency: str = Field(default="THB", alias="PHAYA_CURRENCY", description="Label of one credit's worth.")
+    low_balance: Annotated[Credits, BeforeValidator(_amount), NoDecode] = Field(
+        default=credits("5"),
+        alias="PHAYA_LOW_BALANCE",
+        description="Credits below which the console tells an account that its balance is low. 0 never does.",
+    )
     renders: int | None = Field(
         default=None,
         ge=1,

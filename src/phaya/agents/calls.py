@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from mcp_types import (
     TextResourceContents,
 )
 
-from phaya.agents.desk import Api, Budget, OverBudget
-from phaya.agents.tools import CONTROLS, LONGEST_WAIT, Offer, offers, prices
+from phaya.agents.desk import Api, Budget, OverBudget, Shelf
+from phaya.agents.tools import CONTROLS, LONGEST_WAIT, Offer, prices
 from phaya.client.amounts import texts, written
 from phaya.client.jobs import results
 from phaya.client.refusals import ApiError, Unreachable
@@ -34,7 +35,14 @@ SMALL = 1_000_000
 """Bytes of a picture that is shown in the answer itself."""
 LARGEST = 25_000_000
 """Bytes of a result that is read as a resource; what is larger is fetched by its link."""
+STRIDE = 2.0
+"""Seconds that one look at a job waits, so that whoever waits longer hears how it goes."""
+ENDED = ("completed", "failed", "cancelled")
 RESULT = re.compile(r"phaya://jobs/([0-9a-f-]{36})/(\d{1,3})")
+
+
+Report = Callable[[float, str], Awaitable[None]]
+"""Tells whoever waits how far a job is, from 0 to 1, and in words."""
 
 
 class BadCall(Exception):
@@ -44,30 +52,28 @@ class BadCall(Exception):
 class Desk:
     """Carries out calls with one key and one budget."""
 
-    def __init__(self, api: Api, budget: Budget, *, local_files: bool) -> None:
+    def __init__(self, api: Api, budget: Budget, shelf: Shelf, *, local_files: bool) -> None:
         self._api = api
         self._budget = budget
+        self._shelf = shelf
         self._local_files = local_files
-        self._offers: dict[str, Offer] = {}
 
-    async def call(self, name: str, given: Mapping[str, Any]) -> CallToolResult:
+    async def call(self, name: str, given: Mapping[str, Any], report: Report) -> CallToolResult:
         """A tool's answer; what is refused is an error of the tool, in the API's words."""
         try:
-            return await self._carried_out(name, dict(given))
+            return await self._carried_out(name, dict(given), report)
         except (ApiError, Unreachable, BadCall, OverBudget) as error:
             return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
 
     async def services(self) -> list[dict[str, Any]]:
         """What is on sale."""
-        found = (await self._api.get("services"))["services"]
-        self._offers = offers(found)
-        return found
+        return await self._shelf.services(self._api)
 
     async def newest(self, most: int) -> list[dict[str, Any]]:
         """The last jobs that were completed."""
         return (await self._api.get(f"jobs?state=completed&limit={most}"))["jobs"]
 
-    async def _carried_out(self, name: str, given: dict[str, Any]) -> CallToolResult:
+    async def _carried_out(self, name: str, given: dict[str, Any], report: Report) -> CallToolResult:
         match name:
             case "get_balance":
                 _only(given)
@@ -82,7 +88,8 @@ class Desk:
                 return await self._told(await self._status(_text(given, "job_id"), 0))
             case "wait_job":
                 _only(given, "job_id", "seconds")
-                return await self._told(await self._status(_text(given, "job_id"), _seconds(given, "seconds", 30)))
+                job = _text(given, "job_id")
+                return await self._told(await self._waited(job, _seconds(given, "seconds", 30), report))
             case "cancel_job":
                 _only(given, "job_id")
                 job = _text(given, "job_id")
@@ -94,13 +101,12 @@ class Desk:
             case "chat":
                 return await self._chat(given)
             case _:
-                if name not in self._offers:
-                    await self.services()
-                if name not in self._offers:
-                    raise BadCall(f"There is no tool {name[:80]}.{_hint(name, self._offers)}")
-                return await self._bought(self._offers[name], given)
+                known = await self._shelf.offers(self._api)
+                if name not in known:
+                    raise BadCall(f"There is no tool {name[:80]}.{_hint(name, known)}")
+                return await self._bought(known[name], given, report)
 
-    async def _bought(self, offer: Offer, given: dict[str, Any]) -> CallToolResult:
+    async def _bought(self, offer: Offer, given: dict[str, Any], report: Report) -> CallToolResult:
         """Creates a job, waits for it as long as is asked, and tells where it stands."""
         _only(given, *offer.fields, *CONTROLS)
         wait, dry = _seconds(given, "wait", 0), given.pop("dry_run", False)
@@ -112,9 +118,10 @@ class Desk:
         if self._budget.left is not None:
             price = (await self._api.post(f"{offer.service}/estimate", body))["credits"]
         async with self._budget.hold(price):
-            path = f"{offer.create}?wait={wait:g}" if wait else offer.create
-            answer = await self._api.post(path, body, key)
+            answer = await self._api.post(offer.create, body, key)
             self._budget.charge(answer)
+        if wait and answer["state"] not in ENDED:
+            answer = await self._waited(answer["job_id"], wait, report) | {"warnings": answer["warnings"]}
         return await self._told(answer)
 
     async def _chat(self, given: dict[str, Any]) -> CallToolResult:
@@ -157,6 +164,18 @@ class Desk:
 
     async def _status(self, job: str, wait: float) -> dict[str, Any]:
         return await self._api.get(f"jobs/{quote(job, safe='')}" + (f"?wait={wait:g}" if wait else ""))
+
+    async def _waited(self, job: str, seconds: float, report: Report) -> dict[str, Any]:
+        """Where a job stands at its end, or after so many seconds; tells on the way how far it is."""
+        loop = asyncio.get_running_loop()
+        until, told = loop.time() + seconds, -1.0
+        status = await self._status(job, 0)
+        while status["state"] not in ENDED and (left := until - loop.time()) > 0:
+            if (progress := float(status["progress"])) > told:  # the protocol wants every one larger than the last
+                await report(progress, str(status["message"]))
+                told = progress
+            status = await self._status(job, min(STRIDE, left))
+        return status
 
     async def _told(self, status: Mapping[str, Any]) -> CallToolResult:
         """A job with its results: links to them, small pictures themselves, and every field as data."""

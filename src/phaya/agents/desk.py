@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, Protocol
 
+from phaya.agents.tools import Offer, offers
 from phaya.client.refusals import ApiError, Unreachable
+
+FRESH = 10.0
+"""Seconds for which a list of services is taken as it is: what closes meanwhile says so itself when it is asked for."""
 
 
 class Api(Protocol):
@@ -28,6 +33,32 @@ class Api(Protocol):
     async def fetch(self, url: str, most: int) -> tuple[str, bytes] | None:
         """The type and content of a result of at most so many bytes; None where it is larger, or not to be had here."""
         ...
+
+
+class Shelf:
+    """The services on sale, which are the same for every key: asked for once in a while, by one of all who wait."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` tells seconds that only grow."""
+        self._clock = clock
+        self._asking = asyncio.Lock()
+        self._until = float("-inf")
+        self._found: list[dict[str, Any]] = []
+        self._offers: dict[str, Offer] = {}
+
+    async def services(self, api: Api) -> list[dict[str, Any]]:
+        """The list as the API tells it. Raises ApiError and Unreachable."""
+        async with self._asking:
+            if self._clock() >= self._until:
+                self._found = (await api.get("services"))["services"]
+                self._offers = offers(self._found)
+                self._until = self._clock() + FRESH
+        return self._found
+
+    async def offers(self, api: Api) -> Mapping[str, Offer]:
+        """What makes files, by the name of its tool. Raises ApiError and Unreachable."""
+        await self.services(api)
+        return self._offers
 
 
 class OverBudget(Exception):

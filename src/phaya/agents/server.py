@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from mcp_types import (
 
 from phaya import __version__
 from phaya.agents.calls import BadCall, Desk
-from phaya.agents.desk import Api, Budget
+from phaya.agents.desk import Api, Budget, Shelf
 from phaya.agents.tools import tools
 from phaya.client import Wire
 from phaya.client.jobs import results
@@ -52,7 +53,10 @@ def mcp_server(desk_of: Callable[[Context], Desk], *, local_files: bool) -> Serv
         return ListToolsResult(tools=tools(await _asked(desk_of(context).services()), local_files=local_files))
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
-        return await desk_of(context).call(params.name, params.arguments or {})
+        async def report(progress: float, words: str) -> None:
+            await context.session.report_progress(progress, 1.0, words)
+
+        return await desk_of(context).call(params.name, params.arguments or {}, report)
 
     async def list_resources(context: Context, params: PaginatedRequestParams | None) -> ListResourcesResult:
         found = await _asked(desk_of(context).newest(NEWEST))
@@ -108,7 +112,7 @@ async def over_stdio(base: str, key: str, limit: Decimal | None) -> None:
 
 
 async def _serve(api: Api, budget: Budget) -> None:
-    desk = Desk(api, budget, local_files=True)
+    desk = Desk(api, budget, Shelf(time.monotonic), local_files=True)
     server = mcp_server(lambda _: desk, local_files=True)
     async with stdio_server() as (read, write):
         await server.run(read, write, server.create_initialization_options())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -29,6 +30,9 @@ from phaya.web.caller import credential
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+    Managers = tuple[StreamableHTTPSessionManager, StreamableHTTPSessionManager]
+    """For clients that take events, and for those that take JSON only."""
+
 BUDGET = "X-Budget"
 LARGEST_BODY = 32_000_000
 """Bytes of a message at the most; uploads come as base64."""
@@ -47,7 +51,7 @@ class Agents:
     def __init__(self, app: FastAPI) -> None:
         self._app = app
         self._starting = asyncio.Lock()
-        self._ready: asyncio.Future[StreamableHTTPSessionManager] | None = None
+        self._ready: asyncio.Future[Managers] | None = None
         self._running: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,8 +63,10 @@ class Agents:
             _budget(request)
         except PhayaError as error:
             return await refusal(request, error)(scope, receive, send)
-        manager = await self._manager()
-        await manager.handle_request(scope, receive, send)
+        told, whole = await self._managers()
+        # Only a client that takes events can hear how a job goes on while it waits.
+        takes_events = any(part in request.headers.get("accept", "") for part in ("text/event-stream", "*/*", "text/*"))
+        await (told if takes_events else whole).handle_request(scope, receive, send)
 
     async def close(self) -> None:
         """Ends what is open."""
@@ -69,7 +75,7 @@ class Agents:
             with suppress(asyncio.CancelledError):
                 await self._running
 
-    async def _manager(self) -> StreamableHTTPSessionManager:
+    async def _managers(self) -> Managers:
         async with self._starting:
             if self._ready is None:
                 await asyncio.to_thread(importlib.import_module, "phaya.agents.server")
@@ -77,23 +83,28 @@ class Agents:
                 self._running = asyncio.create_task(self._run(self._ready))
         return await asyncio.shield(self._ready)
 
-    async def _run(self, ready: asyncio.Future[StreamableHTTPSessionManager]) -> None:
+    async def _run(self, ready: asyncio.Future[Managers]) -> None:
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
         from phaya.agents.calls import Desk
-        from phaya.agents.desk import Budget
+        from phaya.agents.desk import Budget, Shelf
         from phaya.agents.server import mcp_server
+
+        shelf = Shelf(time.monotonic)
 
         def desk(context: Any) -> Desk:
             request: Request = context.request
-            return Desk(Inside(self._app, credential(request)), Budget(_budget(request)), local_files=False)
+            return Desk(Inside(self._app, credential(request)), Budget(_budget(request)), shelf, local_files=False)
 
         server = mcp_server(desk, local_files=False)
-        manager = StreamableHTTPSessionManager(
-            server, json_response=True, stateless=True, max_request_body_size=LARGEST_BODY
+        told, whole = (
+            StreamableHTTPSessionManager(
+                server, json_response=whole, stateless=True, max_request_body_size=LARGEST_BODY
+            )
+            for whole in (False, True)
         )
-        async with manager.run():
-            ready.set_result(manager)
+        async with told.run(), whole.run():
+            ready.set_result((told, whole))
             await asyncio.get_running_loop().create_future()
 
 

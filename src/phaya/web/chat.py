@@ -39,8 +39,8 @@ def routes() -> APIRouter:
     @router.get("/phaya-gpt/models", tags=["Phaya-GPT"], operation_id="chat_models")
     async def models(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
         """The models that chat."""
-        model = {"id": ChatRequest.path, "name": ChatRequest.model_name, "prices": prices(phaya), "default": True}
-        return Json({"success": True, "models": [model], "data": [model]})
+        offered = models_on_sale(phaya)
+        return Json({"success": True, "models": offered, "data": offered})
 
     @router.get("/phaya-gpt/pricing", tags=["Phaya-GPT"], operation_id="chat_pricing")
     async def pricing(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
@@ -85,6 +85,11 @@ async def answer(request: Request, phaya: System, caller: Caller, sent: Repeatab
 
 
 EMBEDDED = ("success", "id", "object", "model", "data", "usage", "credits_used", "credits_balance", "warnings")
+
+
+def models_on_sale(phaya: System) -> list[dict[str, object]]:
+    """The models that chat, each with the name that a request gives it and its prices; the default first."""
+    return [{"id": ChatRequest.path, "name": ChatRequest.model_name, "prices": prices(phaya), "default": True}]
 
 
 def prices(phaya: System) -> dict[str, object]:

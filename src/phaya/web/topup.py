@@ -17,6 +17,7 @@ from phaya.errors import Fault, Invalid, NotFound, TooLarge
 from phaya.payments import Payment, State
 from phaya.system import System
 from phaya.tariff import Pack
+from phaya.vouchers import Redeemed
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Polling, Requesting
 from phaya.web.generations import read_json, strictly
@@ -29,6 +30,8 @@ CHECKOUTS = 20
 """Checkouts of one account in a minute."""
 TRIES = 10
 """Codes that one account may try in a minute, right or wrong: counted before, so that many at once are not more."""
+CODE = "7Q4D-0X2M-K9TB-31VE"
+"""What a voucher's code looks like."""
 
 _TRUE: Schema = {"const": True}
 _PACK: Schema = {
@@ -107,8 +110,7 @@ def _add_checkout(router: APIRouter) -> None:
         wanted, warnings = await _read(request, phaya, Wanted)
         pack = _chosen(phaya.checkout.packs, wanted)
         success, cancel = _address("success_url", wanted.success_url), _address("cancel_url", wanted.cancel_url)
-        await phaya.limits.take(caller.account_id, "checkouts", CHECKOUTS)
-        payment, url = await phaya.checkout.begin(caller.account_id, pack, success, cancel)
+        payment, url = await begin_payment(phaya, caller.account_id, pack, success, cancel)
         return Json({"success": True, **_told(payment), "url": url, "warnings": warnings})
 
     @router.get(
@@ -144,15 +146,13 @@ def _add_vouchers(router: APIRouter) -> None:
     @router.post(
         "/user/vouchers/redeem", operation_id="voucher_redeem", responses=plain_docs(),
         openapi_extra=told_docs(
-            "Redeem a voucher", told | {"warnings": _WARNINGS}, Code, {"code": "7Q4D-0X2M-K9TB-31VE"}
+            "Redeem a voucher", told | {"warnings": _WARNINGS}, Code, {"code": CODE}
         ),
     )  # fmt: skip
     async def redeem(request: Request, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """An account redeems a code once. `expires_at` tells until when its credits are good, null means for ever."""
         given, warnings = await _read(request, phaya, Code)
-        await phaya.limits.take(caller.account_id, "voucher codes", TRIES)
-        now = phaya.clock.now()
-        done = await phaya.database.write(vouchers.redeem, phaya.secret, caller.account_id, given.code, now)
+        done = await redeem_code(phaya, caller.account_id, given.code)
         return Json(
             {
                 "success": True,
@@ -162,6 +162,20 @@ def _add_vouchers(router: APIRouter) -> None:
                 "warnings": warnings,
             }
         )
+
+
+async def begin_payment(
+    phaya: System, account_id: str, pack: Pack, success: str | None, cancel: str | None
+) -> tuple[Payment, str]:
+    """A new payment, and where the customer makes it. Raises TooManyRequests and Closed."""
+    await phaya.limits.take(account_id, "checkouts", CHECKOUTS)
+    return await phaya.checkout.begin(account_id, pack, success, cancel)
+
+
+async def redeem_code(phaya: System, account_id: str, code: str) -> Redeemed:
+    """What a code brought the account. Raises TooManyRequests and WrongCode."""
+    await phaya.limits.take(account_id, "voucher codes", TRIES)
+    return await phaya.database.write(vouchers.redeem, phaya.secret, account_id, code, phaya.clock.now())
 
 
 async def _read(request: Request, phaya: System, model: type[M]) -> tuple[M, list[str]]:

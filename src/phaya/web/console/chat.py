@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from phaya.catalog.language import ChatRequest
 from phaya.web.answers import Json
+from phaya.web.chat import models_on_sale
 from phaya.web.console.visit import Visit, add
 from phaya.web.events import EventStream
 from phaya.web.generations import read_json
@@ -20,9 +20,8 @@ def install(router: APIRouter) -> None:
 
 
 async def page(visit: Visit) -> Response:
-    """The conversation, which the browser keeps until the page is closed."""
-    rates = visit.phaya.tariff.rates(ChatRequest.path)
-    return await visit.render("chat.html", models=(ChatRequest.model_name,), rates=rates)
+    """The conversation, which the browser keeps as long as its tab is open."""
+    return await visit.render("chat.html", models=models_on_sale(visit.phaya))
 
 
 async def say(visit: Visit) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from fastapi import APIRouter
@@ -17,7 +17,7 @@ from phaya.credits import Credits
 from phaya.errors import Closed, NotFound, PhayaError
 from phaya.idempotency import Answer, Stamp, Taken, fingerprint
 from phaya.web.answers import Json
-from phaya.web.console import forms
+from phaya.web.console import forms, translations
 from phaya.web.console.shown import show
 from phaya.web.console.visit import Visit, add
 from phaya.web.generations import Order, created, draft, quote
@@ -49,11 +49,12 @@ async def picker(visit: Visit) -> Response:
         groups.setdefault(service.answer.media, []).append(
             {
                 "path": path,
-                "name": service.name(),
-                "summary": service.summary(),
+                "name": translations.name(visit.language, service),
+                "summary": translations.summary(visit.language, service),
+                "sought": f"{service.name()} {service.summary()}",
                 "rates": _range(tariff.rates(path).values()),
                 "seconds": service.seconds,
-                "closed": closed.message if closed else None,
+                "closed": visit.tell(closed) if closed else None,
             }
         )
     return await visit.render("create.html", groups={kind: found for kind, found in groups.items() if found})
@@ -73,8 +74,10 @@ async def form(visit: Visit) -> Response:
             given = {field: url}
     closed: Closed | None = (await visit.phaya.offers.closures()).get(service.path)
     return await visit.render(
-        "form.html", service=service, fields=forms.fields_of(service, given), once=str(uuid.uuid4()),
-        closed=closed.message if closed else None,
+        "form.html", service=service, name=translations.name(visit.language, service),
+        summary=translations.summary(visit.language, service), once=str(uuid.uuid4()),
+        fields=translations.spoken(visit.language, service, forms.fields_of(service, given)),
+        closed=visit.tell(closed) if closed else None,
     )  # fmt: skip
 
 
@@ -86,7 +89,7 @@ async def price(visit: Visit) -> Response:
         visit.phaya.tariff.serve(service.path)
         told = await quote(visit.phaya, caller, accept(service, forms.read(service, visit.form)))
     except PhayaError as error:
-        return Json({"ready": False, "message": error.message})
+        return Json({"ready": False, "message": visit.tell(error, service)})
     cost, balance = told["credits"], told["credits_balance"]
     assert isinstance(cost, Credits)
     assert isinstance(balance, Credits)
@@ -94,7 +97,8 @@ async def price(visit: Visit) -> Response:
     after = balance - cost
     short = after.units < 0
     rest = visit.say("create.short", missing=-after) if short else visit.say("create.after", after=after)
-    return Json({"ready": not short, "cost": words, "after": rest, "warnings": told["warnings"]})
+    warnings = [visit.tell_text(one) for one in cast("list[str]", told["warnings"])]
+    return Json({"ready": not short, "cost": words, "after": rest, "warnings": warnings})
 
 
 async def buy(visit: Visit) -> Response:

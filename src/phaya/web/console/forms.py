@@ -40,11 +40,16 @@ class Field:
     listed: bool = False  # whether they are a list, be it of one
     media: str = ""
     fields: Sequence[Field] = field(default=())
+    shown: Mapping[str, str] = field(default_factory=dict[str, str])  # options as people read them
+
+    def read(self, option: str) -> str:
+        """An option as people read it."""
+        return self.shown.get(option, option)
 
     @property
     def segmented(self) -> bool:
         """Whether its options stand side by side."""
-        return len(self.options) <= SEGMENTS and sum(len(option) for option in self.options) <= 32
+        return len(self.options) <= SEGMENTS and sum(len(self.read(option)) for option in self.options) <= 32
 
     @property
     def aside(self) -> bool:

@@ -52,7 +52,7 @@ async def make(visit: Visit) -> Response:
     except (ValueError, OverflowError):
         return await _page(visit, 422, message=visit.say("keys.number"))
     except PhayaError as error:
-        return await _page(visit, error.status, message=error.message)
+        return await _page(visit, error.status, message=visit.tell(error))
     return await _page(visit, made=text)
 
 

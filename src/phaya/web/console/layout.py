@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from phaya.credits import NOTHING, Credits, credits
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 THEMES = ("auto", "light", "dark")
 THEME_COOKIE = "phaya_theme"
-LOW = credits("5")
-"""A balance below which every page says so."""
-
 LEAST_ROUGH = credits("0.01")
 
 SECTIONS = ("create", "gallery", "jobs", "chat", "keys", "credits", "webhooks", "reference")
@@ -46,9 +44,10 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["moment"] = moment
+    environment.filters["when"] = when
     environment.filters["rough"] = rough
     environment.filters["clocked"] = clocked
-    environment.filters["when"] = when
+    environment.filters["noted"] = noted
     environment.filters["plain"] = plain
     environment.globals.update(asset=address, languages=LANGUAGES, themes=THEMES)  # pyright: ignore[reportUnknownMemberType, reportCallIssue, reportArgumentType] - untyped in Jinja
     return environment
@@ -59,6 +58,7 @@ def answer(visit: Visit, template: str, status: int, values: Mapping[str, Any]) 
     theme = visit.request.cookies.get(THEME_COOKIE)
     known = {
         "t": visit.say,
+        "told": visit.tell_text,
         "language": visit.language,
         "theme": theme if theme in THEMES else "auto",
         "session": visit.session,
@@ -67,7 +67,7 @@ def answer(visit: Visit, template: str, status: int, values: Mapping[str, Any]) 
         "office": OFFICE if visit.session is not None and visit.session.operates else (),
         "currency": visit.phaya.settings.currency,
         "sandbox": visit.phaya.settings.sandbox,
-        "low": LOW,
+        "low": visit.phaya.settings.low_balance,
     }
     text = templates().get_template(template).render(known | dict(values))
     return HTMLResponse(text, status, headers(visit.phaya))
@@ -104,12 +104,20 @@ def moment(milliseconds: int | None) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def when(milliseconds: int | None) -> Markup:
+    """The same for a page, whose script turns it into the visitor's own time."""
+    if milliseconds is None:
+        return Markup()
+    at = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+    return Markup('<time datetime="{}">{}</time>').format(at, moment(milliseconds))
+
+
 def clocked(milliseconds: int) -> str:
     """A time to the second, in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def when(told: str | None) -> str:
+def noted(told: str | None) -> str:
     """The same of a time that a command has told, as `clock.written` writes it."""
     return f"{told[:10]} {told[11:19]} UTC" if told else ""
 

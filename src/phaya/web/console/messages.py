@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -12,12 +13,19 @@ from starlette.requests import Request
 FOLDER = Path(__file__).parent / "messages"
 LANGUAGES: Mapping[str, str] = {"en": "English", "th": "ไทย"}
 COOKIE = "phaya_language"
+_ONE = re.compile(r"(?<![\d.,])1 credits\b")
 
 
 @cache
 def messages(language: str) -> Mapping[str, str]:
     """All messages of a language, by key."""
     return tomllib.loads((FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
+
+
+def written(language: str, key: str, values: Mapping[str, object]) -> str:
+    """A message with its holes filled; English says `1 credit`."""
+    text = messages(language)[key].format(**values)
+    return _ONE.sub("1 credit", text) if language == "en" else text
 
 
 def language_of(request: Request) -> str:

@@ -76,11 +76,11 @@ def show(visit: Visit, job: Job) -> Shown:
     return Shown(
         id=job.id,
         service=job.service,
-        name=service.name() if service is not None else job.service,
+        name=visit.name_of(job.service),
         state=job.state,
         progress=progress if isinstance(progress, float | int) else 0,
-        message=str(answer["message"] or ""),
-        error=cast("str | None", answer["error"]),
+        message=visit.tell_text(str(answer["message"] or "")),
+        error=None if answer["error"] is None else visit.tell_text(str(answer["error"])),
         price=job.price,
         cost=job.price - job.returned,
         prompt=words if isinstance(words, str) else "",
@@ -100,7 +100,7 @@ def _uses(visit: Visit, kind: str) -> list[tuple[str, str, str]]:
     for path, service in visit.phaya.tariff.services.items():
         takes = (name for name, mark in service.inputs().items() if _takes(mark, kind))
         if (field := next(takes, None)) and visit.signed.key.allows(path, "generate"):
-            found.append((path, field, service.name()))
+            found.append((path, field, visit.name_of(path)))
     return found
 
 

@@ -88,7 +88,8 @@ async def accept(visit: Visit) -> Response:
         now = phaya.clock.now()
         login = await phaya.database.write(logins.accept, phaya.secret, token, email, password, now)
     except Invalid as error:
-        message = error.faults[0].message if error.faults[0].field == "password" else error.message
+        first = error.faults[0]
+        message = visit.tell_text(first.message) if first.field == "password" else visit.tell(error)
         values = {"email": found.email, "given": found.credits, "message": message, "typed": email}
         return await visit.render("welcome.html", 422, **values)
     return await _let_in(visit, login.account_id, login.key_id, owner=True)

@@ -15,13 +15,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from phaya import logins
+from phaya.catalog.embedding import EmbeddingRequest
+from phaya.catalog.language import ChatRequest
+from phaya.catalog.service import Generation
 from phaya.errors import Fault, Forbidden, Invalid, NotFound, PhayaError, TooLarge, Unauthorized
 from phaya.logins import Session
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import POLLS, REQUESTS, Caller, admit, system
-from phaya.web.console import layout
-from phaya.web.console.messages import language_of, messages
+from phaya.web.console import layout, translations
+from phaya.web.console.messages import language_of, written
 
 LARGEST_FORM = 1_000_000
 """Bytes of a form, which holds texts and addresses; files are uploaded apart."""
@@ -67,7 +70,23 @@ class Visit:
 
     def say(self, key: str, **values: object) -> str:
         """A message in the visitor's language."""
-        return messages(self.language)[key].format(**values)
+        return written(self.language, key, values)
+
+    def name_of(self, path: str | None) -> str:
+        """What is sold at a path, as the visitor's language calls it."""
+        service = self.phaya.tariff.services.get(path or "")
+        if service is not None:
+            return translations.name(self.language, service)
+        known = {ChatRequest.path: "call.chat", EmbeddingRequest.path: "call.embedding"}
+        return self.say(known[path]) if path in known else path or ""
+
+    def tell(self, error: PhayaError, service: type[Generation] | None = None) -> str:
+        """What went wrong, in plain words; of a service's form with the names that its fields have there."""
+        return translations.refusal(self.language, error, service)
+
+    def tell_text(self, said: str) -> str:
+        """A sentence of Phaya's in the visitor's language."""
+        return translations.sentence(self.language, said)
 
     async def admitted(self, quota: str = REQUESTS) -> Caller:
         """The caller, counted in one of its windows. Raises QuotaSpent."""
@@ -171,7 +190,9 @@ async def _read_form(request: Request) -> ImmutableMultiDict[str, str]:
 
 
 async def _refused(visit: Visit, error: PhayaError) -> Response:
+    service = visit.phaya.tariff.services.get(visit.request.path_params.get("service", ""))
+    words = visit.tell(error, service)
     if visit.partial:
-        told: Mapping[str, object] = {"error": error.code, "message": error.message}
+        told: Mapping[str, object] = {"error": error.code, "message": words}
         return Json(told, error.status, {"Cache-Control": "no-store"})
-    return await visit.render("refused.html", error.status, message=error.message)
+    return await visit.render("refused.html", error.status, message=words)

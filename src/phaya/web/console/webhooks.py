@@ -39,7 +39,7 @@ async def make(visit: Visit) -> Response:
             events = []  # all, also later ones
         made = await phaya.database.write(webhooks.create, visit.account_id, url, events, phaya.clock.now())
     except PhayaError as error:
-        return await _page(visit, error.status, message=error.message)
+        return await _page(visit, error.status, message=visit.tell(error))
     return await _page(visit, secret=made.signer.secret(phaya.secret))
 
 

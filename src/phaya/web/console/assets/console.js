@@ -2,16 +2,20 @@
 const csrf = document.body.dataset.csrf ?? "";
 const all = (query, root = document) => [...root.querySelectorAll(query)];
 
+class Refused extends Error {}  // in words for people, by the server
+
 async function send(path, body, more = {}) {
   const answer = await fetch(path, { method: "POST", body, headers: { "X-Part": "1", "X-Csrf": csrf, ...more } });
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
-  throw new Error(told.message ?? `HTTP ${answer.status}`);
+  throw new Refused(told.message ?? `HTTP ${answer.status}`);
 }
+
+const plainly = (error) => (error instanceof Refused ? error.message : document.body.dataset.unreached);
 
 function complain(form, error) {
   const place = form.querySelector("[data-error]");
-  place.textContent = error?.message ?? "";
+  place.textContent = error ? plainly(error) : "";
   place.hidden = !error;
 }
 
@@ -28,7 +32,7 @@ function priced(form) {
   let timer, turn = 0;
   const ask = async () => {
     const mine = ++turn;
-    const told = await send(form.dataset.price, filled(form)).then((a) => a.json()).catch((e) => ({ message: e.message }));
+    const told = await send(form.dataset.price, filled(form)).then((a) => a.json()).catch((e) => ({ message: plainly(e) }));
     if (mine !== turn) return;
     const [cost, after] = place.children;
     cost.textContent = told.cost ?? "";
@@ -102,7 +106,7 @@ function dropping(box) {
         text.value = most > 1 && text.value.trim() ? `${text.value.trim()}\n${url}` : url;
       }
       state.textContent = "";
-    } catch (error) { state.textContent = error.message; }
+    } catch (error) { state.textContent = plainly(error); }
     input.value = "";
     text.dispatchEvent(new Event("input", { bubbles: true }));
   };
@@ -133,20 +137,38 @@ const watcher = new IntersectionObserver((seen) => {
     if (isIntersecting) { watcher.unobserve(target); draw(target).catch(() => target.remove()); }
 });
 
-// Chat: the answer word by word; the talk lives as long as the page.
+// Chat: the answer word by word; the talk lives as long as the tab, and is nobody else's who signs in there.
+const talks = "phaya talk ", talkName = talks + csrf.slice(0, 24);
+for (const name of Object.keys(sessionStorage)) if (name.startsWith(talks) && name !== talkName) sessionStorage.removeItem(name);
+
 function chatting(form) {
-  const talk = document.querySelector("[data-talk]"), button = form.querySelector("button"), words = button.textContent;
-  let messages = [], stop = null;
-  const turn = (text, who) => {
+  const talk = document.querySelector("[data-talk]"), empty = document.querySelector("[data-chat-empty]");
+  const button = form.querySelector("button"), words = button.textContent;
+  let turns = JSON.parse(sessionStorage.getItem(talkName) ?? "[]"), stop = null;
+  const keep = () => { sessionStorage.setItem(talkName, JSON.stringify(turns)); empty.hidden = turns.length > 0; };
+  const show = ({ role, content, told }) => {
     const box = document.createElement("div");
-    box.className = `turn ${who}`;
-    box.append(text);
+    box.className = `turn ${role === "user" ? "you" : "they"}`;
+    box.append(content);
+    if (told) box.append(note(told));
     talk.append(box);
     return box;
   };
-  document.querySelector("[data-chat-new]").addEventListener("click", () => { stop?.abort(); messages = []; talk.replaceChildren(); form.say.focus(); });
+  const grow = () => { form.say.style.height = "auto"; form.say.style.height = `${Math.min(form.say.scrollHeight + 2, 220)}px`; };
+  const rates = () => {
+    const chosen = form.querySelector("[data-chat-model]")?.selectedOptions[0];
+    if (chosen) form.querySelector("[data-chat-rates]").textContent = chosen.dataset.rates;
+  };
+  turns.forEach(show);
+  keep();
+  form.model.addEventListener("change", rates);
+  form.say.addEventListener("input", grow);
+  document.querySelector("[data-chat-new]").addEventListener("click", () => {
+    stop?.abort(); turns = []; talk.replaceChildren(); complain(form); keep(); form.say.focus();
+  });
   form.say.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); form.requestSubmit(); }
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); if (!stop) form.requestSubmit(); }
+    if (event.key === "Escape") stop?.abort();
   });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -154,19 +176,24 @@ function chatting(form) {
     complain(form);
     const said = form.say.value.trim();
     if (!said) return;
-    if (!messages.length) talk.replaceChildren();
-    const mine = turn(said, "you"), box = turn("", "they"), text = box.appendChild(document.createTextNode(""));
+    const talked = turns, mine = show({ role: "user", content: said }), box = show({ role: "assistant", content: "" });
+    const text = box.appendChild(document.createTextNode("")), here = new AbortController();
+    let credits, told, failed;
+    box.classList.add("writing");
+    empty.hidden = true;
     form.say.value = "";
-    stop = new AbortController();
+    form.say.required = false;
+    grow();
+    stop = here;
     button.textContent = button.dataset.stop;
-    const asked = [...messages, { role: "user", content: said }];
-    let credits;
+    box.scrollIntoView({ block: "end" });
     try {
+      const messages = [...turns, { role: "user", content: said }].map(({ role, content }) => ({ role, content }));
       const answer = await fetch("/chat", {
-        method: "POST", signal: stop.signal, body: JSON.stringify({ model: form.model.value, messages: asked, stream: true }),
+        method: "POST", signal: here.signal, body: JSON.stringify({ model: form.model.value, messages, stream: true }),
         headers: { "Content-Type": "application/json", "X-Part": "1", "X-Csrf": csrf },
       });
-      if (!answer.ok) throw new Error((await answer.json()).message);
+      if (!answer.ok) throw new Refused((await answer.json().catch(() => ({}))).message);
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let rest = "", piece; !(piece = await reader.read()).done;) {
         const events = (rest + piece.value).split("\n\n");
@@ -174,27 +201,44 @@ function chatting(form) {
         for (const one of events) {
           const data = one.split("\n").find((line) => line.startsWith("data: "))?.slice(6);
           if (!data || data === "[DONE]") continue;
-          const told = JSON.parse(data);
-          if (told.error) throw new Error(told.error.message);
-          text.data += told.choices?.[0]?.delta?.content ?? "";
-          credits = told.credits_used ?? credits;
+          const part = JSON.parse(data);
+          if (part.error) throw new Refused(talk.dataset.broken);
+          text.data += part.choices?.[0]?.delta?.content ?? "";
+          credits = part.credits_used ?? credits;
         }
+        box.scrollIntoView({ block: "nearest" });
       }
-      messages = [...asked, { role: "assistant", content: text.data }];
     } catch (error) {
-      if (error.name === "AbortError") {
-        messages = [...asked, { role: "assistant", content: text.data }];
-        box.append(note(talk.dataset.stopped));
-      } else {
-        complain(form, error);
-        if (!text.data) { box.remove(); mine.remove(); form.say.value = said; }
-      }
+      if (error.name === "AbortError") told = talk.dataset.stopped;
+      else failed = error;
     }
-    if (credits !== undefined) box.append(note(`${credits} ${talk.dataset.cost}`));
+    box.classList.remove("writing");
+    if (credits !== undefined) told = `${credits} ${talk.dataset.cost}`;
+    if (failed && !text.data) {
+      box.remove();
+      mine.remove();
+      form.say.value = said;
+      complain(form, failed);
+    } else if (turns === talked) {
+      if (failed) told = talk.dataset.broken;
+      if (told) box.append(note(told));
+      turns = [...turns, { role: "user", content: said }];
+      if (text.data) turns.push({ role: "assistant", content: text.data, told });
+      keep();
+    }
+    empty.hidden = turns.length > 0;
     stop = null;
+    form.say.required = true;
     button.textContent = words;
     box.scrollIntoView({ block: "nearest" });
+    weigh();
+    if (here.signal.aborted) setTimeout(weigh, 3000);  // settled once the model has told what it used
   });
+}
+
+async function weigh() {
+  const answer = await fetch("/credits/balance", { headers: { "X-Part": "1" } }).catch(() => null);
+  if (answer?.ok) document.getElementById("balance").textContent = (await answer.json()).balance;
 }
 
 function note(words) {
@@ -203,7 +247,18 @@ function note(words) {
   return small;
 }
 
+// Times: the server's are in UTC, people's in their own zone and words.
+function clock(root) {
+  const shown = new Intl.DateTimeFormat(document.documentElement.lang === "th" ? "th-TH" : "en-GB", { dateStyle: "medium", timeStyle: "short" });
+  const exact = new Intl.DateTimeFormat(shown.resolvedOptions().locale, { dateStyle: "medium", timeStyle: "medium" });
+  for (const one of all("time[datetime]", root)) {
+    one.title = one.textContent;
+    one.textContent = (one.closest(".line") ? exact : shown).format(new Date(one.dateTime));
+  }
+}
+
 function enliven(root) {
+  clock(root);
   for (const part of all("[data-events]", root)) follow(part);
   for (const part of all("[data-balance]", root)) document.getElementById("balance").textContent = part.dataset.balance;
   for (const canvas of all("[data-wave]", root)) watcher.observe(canvas);
@@ -223,6 +278,7 @@ for (const field of all("[data-find]"))
   field.addEventListener("input", () => {
     for (const one of all("[data-name]")) one.hidden = !one.dataset.name.includes(field.value.trim().toLowerCase());
     for (const group of all("[data-group]")) group.hidden = !group.querySelector("[data-name]:not([hidden])");
+    document.querySelector("[data-find-none]").hidden = !!document.querySelector("[data-name]:not([hidden])");
   });
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button");
