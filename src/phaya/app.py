@@ -37,6 +37,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=lambda app: _running(app, settings, tariff, public_url, clock, only),
     )
+    app.state.trusted_proxies = [str(network) for network in settings.trusted_proxies]
     doors.install(app, settings, tariff)
     return app
 

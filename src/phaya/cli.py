@@ -16,9 +16,20 @@ from phaya import __version__, books, customer, operator, till
 from phaya.errors import DatabaseDown
 from phaya.generate import commands as generate_commands
 from phaya.providers.roster import LANES
-from phaya.serving import Server, listen
+from phaya.serving import Server, configured, listen
 from phaya.tariff_file import BadTariff, tariff_of
-from phaya.terminal import Account, AsJson, configure_logs, console, order, print_json, problems, read_settings, stop
+from phaya.terminal import (
+    Account,
+    AsJson,
+    Expires,
+    configure_logs,
+    console,
+    order,
+    print_json,
+    problems,
+    read_settings,
+    stop,
+)
 
 app = typer.Typer(
     name="phaya",
@@ -81,16 +92,7 @@ def serve(
     )
     if first["path"]:
         problems.print(f"Open this link once to make the first account: {public_url}{first['path']}", soft_wrap=True)
-    config = uvicorn.Config(
-        phaya,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=8,
-        timeout_keep_alive=75,
-        ws="none",
-        server_header=False,
-    )
-    server = Server(config)
+    server = Server(configured(phaya, stop_seconds=8))
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
@@ -132,8 +134,7 @@ def sandbox(
     app = hosted_sandbox(developer, settings.data_dir / "sandbox", (), SystemClock())
     listener = _listen(host, port)
     problems.print(f"Sandbox on http://{host}:{listener.getsockname()[1]}")
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_keep_alive=75, ws="none")
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(configured(app, stop_seconds=8)).run(sockets=[listener])
 
 
 @app.command()
@@ -175,13 +176,21 @@ def keys_create(
     credits: Annotated[str | None, typer.Option(help="Credits to grant the account first.")] = None,
     cap: Annotated[str | None, typer.Option(help="Credits that this key may spend at the most.")] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="A service, 'generate', 'chat' or 'webhooks'; none = everything.")
+        list[str] | None, typer.Option(help="A service, 'generate', 'chat', 'webhooks' or 'keys'; none = everything.")
     ] = None,
     rate: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="A network that it may be used from, such as 203.0.113.0/24 (may be repeated)."),
+    ] = None,
+    expires: Expires = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key; it is shown once. The account is made if it is new."""
-    made = order("keys create", account=account, name=name, credits=credits, cap=cap, scopes=scope or [], rate=rate)
+    made = order(
+        "keys create", account=account, name=name, credits=credits, cap=cap, scopes=scope or [], rate=rate,
+        networks=network or [], expires=expires,
+    )  # fmt: skip
     if as_json:
         print_json(made)
     else:
@@ -203,6 +212,24 @@ def keys_list(account: Account, as_json: AsJson = False) -> None:
             key["cap"] or "none", key["spent"], "revoked" if key["revoked"] else "",
         )  # fmt: skip
     console.print(table)
+
+
+@keys_app.command("rotate")
+def keys_rotate(
+    account: Account,
+    key_id: Annotated[str, typer.Argument(help="The key's id.")],
+    overlap: Annotated[
+        float, typer.Option("--overlap-hours", min=0, max=720, help="Hours for which the former text goes on.")
+    ] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Give a key a new text, shown once. What it may do, its cap and what it has spent stay."""
+    made = order("keys rotate", account=account, key_id=key_id, overlap_seconds=overlap * 3600)
+    if as_json:
+        print_json(made)
+        return
+    print(made["key"])
+    problems.print(f"The former text is good until {made['former_until']}. The new one is not shown again.")
 
 
 @keys_app.command("revoke")

@@ -12,22 +12,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from phaya.clock import DAY
 from phaya.credits import Credits
-from phaya.errors import Fault, Invalid, NotFound, Unauthorized
+from phaya.errors import Fault, Forbidden, Invalid, NotFound, Unauthorized
+from phaya.origins import Address, Network, read_networks, within
 from phaya.schema import accounts, keys, marks
 
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 48
 PREFIX = 11  # "pk_" and eight characters: enough to find a key, useless to guess one
 
-SCOPES = ("generate", "chat", "webhooks")
+SCOPES = ("generate", "chat", "webhooks", "keys")
 """Scopes beside the paths of the services."""
 
 MISSING = "Send your API key as 'Authorization: Bearer pk_…' or 'X-API-Key: pk_…'."
 WRONG = "This API key is not valid."
+LONGEST_OVERLAP = 30 * DAY
+"""For how long the former text of a rotated key may go on."""
 FOREIGN = (
     "The secret of this machine is not the one that the keys in the database were made with. Give every node the same "
     "PHAYA_SECRET, or the same file 'secret' in its data folder."
@@ -46,7 +50,7 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class Key:
     """What a caller holds. `cap` bounds what it may ever spend, `rate` its requests a minute; empty `scopes`
-    allow everything."""
+    allow everything, and without `networks` it may be used from anywhere."""
 
     id: str
     account_id: str
@@ -57,6 +61,7 @@ class Key:
     rate: int | None
     expires_at: int | None
     revoked_at: int | None
+    networks: tuple[Network, ...] = ()
 
     def lives(self, now: int) -> bool:
         """Whether it was neither revoked nor has run out."""
@@ -65,6 +70,11 @@ class Key:
     def allows(self, *names: str) -> bool:
         """Whether one of the scopes is granted. Reading one's own jobs and credits needs none."""
         return not self.scopes or not self.scopes.isdisjoint(names)
+
+    def check_origin(self, address: Address | None) -> None:
+        """Raises Forbidden where the key is tied to networks and the address is in none of them."""
+        if self.networks and not within(address, self.networks):
+            raise Forbidden(f"This key may not be used from {address or 'an unknown address'}.")
 
 
 def draw_key() -> str:
@@ -149,6 +159,7 @@ def mint(
     scopes: Sequence[str] = (),
     rate: int | None = None,
     expires_at: int | None = None,
+    networks: Sequence[str] = (),
     draw: Callable[[], str] = draw_key,
 ) -> tuple[str, Key]:
     """Makes a key and returns its text, which is kept nowhere, beside what is. Raises Invalid."""
@@ -174,6 +185,7 @@ def mint(
             rate=rate,
             created_at=now,
             expires_at=expires_at,
+            networks=" ".join(map(str, read_networks(networks))),
         )
         .returning(keys)
     ).one()
@@ -182,14 +194,43 @@ def mint(
 
 def authenticate(connection: Connection, secret: bytes, text: str, now: int) -> Key:
     """The living key with this text. Raises Unauthorized, in the same words whatever is wrong with it."""
-    mark = digest(secret, text)
-    found = connection.execute(select(keys).where(keys.c.prefix == text[:PREFIX])).all()
-    for row in found:
-        if hmac.compare_digest(row.hash, mark):
-            key = _key(row)
-            if key.lives(now):
-                return key
+    mark, prefix = digest(secret, text), text[:PREFIX]
+    query = select(keys).where(or_(keys.c.prefix == prefix, keys.c.former_prefix == prefix))
+    for row in connection.execute(query).all():
+        if _is(row, mark, now) and (key := _key(row)).lives(now):
+            return key
     raise Unauthorized(WRONG)
+
+
+def rotate(
+    connection: Connection,
+    secret: bytes,
+    account_id: str,
+    key_id: str,
+    now: int,
+    overlap: int,
+    draw: Callable[[], str] = draw_key,
+) -> tuple[str, Key]:
+    """Gives a key a new text, which is returned and kept nowhere; its former one is good for `overlap` milliseconds.
+
+    What the key may do and has spent stays, and a text from before the former one is good no more. Raises Invalid, or
+    NotFound where the account has no such living key.
+    """
+    if not 0 <= overlap <= LONGEST_OVERLAP:
+        raise Invalid(Fault("overlap", f"must be 0 to {LONGEST_OVERLAP // DAY} days"))
+    mine = select(keys).where(keys.c.id == key_id, keys.c.account_id == account_id)
+    row = connection.execute(mine.with_for_update()).one_or_none()
+    if row is None or not _key(row).lives(now):
+        raise NotFound("There is no such living key of this account.")
+    text = draw()
+    former = {"former_prefix": row.prefix, "former_hash": row.hash, "former_until": now + overlap}
+    after = connection.execute(
+        update(keys)
+        .where(keys.c.id == key_id)
+        .values(prefix=text[:PREFIX], hash=digest(secret, text), **former)
+        .returning(keys)
+    ).one()
+    return text, _key(after)
 
 
 def revoke(connection: Connection, account_id: str, key_id: str, now: int) -> bool:
@@ -213,6 +254,13 @@ def find(connection: Connection, key_id: str) -> Key:
     return _key(connection.execute(select(keys).where(keys.c.id == key_id)).one())
 
 
+def _is(row: Row[tuple[object, ...]], mark: str, now: int) -> bool:
+    """Whether a hash is the key's, or was until its rotation and still counts. Both are always compared."""
+    current = hmac.compare_digest(row.hash, mark)
+    former = hmac.compare_digest(row.former_hash or "", mark)
+    return current or (former and now < row.former_until)
+
+
 def _account(row: Row[tuple[object, ...]]) -> Account:
     return Account(row.id, row.email, Credits(row.balance))
 
@@ -228,4 +276,5 @@ def _key(row: Row[tuple[object, ...]]) -> Key:
         rate=row.rate,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        networks=read_networks(row.networks.split()),
     )

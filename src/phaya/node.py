@@ -20,6 +20,7 @@ import structlog
 
 from phaya import __version__, jobs, keys
 from phaya.addresses import Fetcher, Guard
+from phaya.brake import Brake
 from phaya.checkout import Checkout
 from phaya.clock import DAY, SECOND, Clock
 from phaya.deliverer import Deliverer
@@ -223,7 +224,7 @@ async def _assemble(
     )
     return System(
         settings, public_url, secret, clock, database, shared.limits, results, intake, workflow, openrouter,
-        tariff, shared.breaker, offers, lookout, checkout,
+        tariff, shared.breaker, offers, lookout, checkout, Brake(clock, settings.wrong_keys_per_minute),
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy import Connection
 
 from phaya import inspection, keys, ledger, logins, reconciliation, sales, statements
-from phaya.clock import Clock, written
+from phaya.clock import SECOND, Clock, written
 from phaya.credits import credits
 from phaya.database import Database, InUse
 from phaya.engine import engine
@@ -53,6 +53,8 @@ def create_key(connection: Connection, secret: bytes, now: int, asked: Mapping[s
         cap=_amount("cap", asked.get("cap")),
         scopes=asked["scopes"],
         rate=asked.get("rate"),
+        expires_at=sales.until(asked.get("expires"), now),
+        networks=asked.get("networks") or (),
     )
     balance = account.balance
     amount = _amount("credits", asked.get("credits"))
@@ -68,6 +70,8 @@ def create_key(connection: Connection, secret: bytes, now: int, asked: Mapping[s
         "cap": None if key.cap is None else str(key.cap),
         "scopes": sorted(key.scopes),
         "rate": key.rate,
+        "networks": [str(network) for network in key.networks],
+        "expires_at": written(key.expires_at),
     }
 
 
@@ -83,11 +87,21 @@ def list_keys(connection: Connection, _secret: bytes, _now: int, asked: Mapping[
                 "scopes": sorted(key.scopes),
                 "cap": None if key.cap is None else str(key.cap),
                 "spent": str(key.spent),
+                "networks": [str(network) for network in key.networks],
+                "expires_at": written(key.expires_at),
                 "revoked": key.revoked_at is not None,
             }
             for key, prefix, _ in keys.listing(connection, account.id)
         ]
     }
+
+
+def rotate_key(connection: Connection, secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives a key a new text; the former one goes on for a while."""
+    account = keys.account_by_email(connection, asked["account"])
+    overlap = int(asked["overlap_seconds"] * SECOND)
+    text, key = keys.rotate(connection, secret, account.id, asked["key_id"], now, overlap)
+    return {"key": text, "key_id": key.id, "name": key.name, "former_until": written(now + overlap)}
 
 
 def revoke_key(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,6 +168,7 @@ Command = Callable[[Connection, bytes, int, Mapping[str, Any]], dict[str, Any]]
 COMMANDS: Mapping[str, Command] = {
     "keys create": create_key,
     "keys list": list_keys,
+    "keys rotate": rotate_key,
     "keys revoke": revoke_key,
     "credits grant": grant,
     "credits adjust": adjust,

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -64,7 +65,29 @@ keys = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("networks", Text, nullable=False, server_default=""),  # where it may be used from; empty: anywhere
+    Column("former_prefix", String(16), index=True),  # the text before its rotation, and until when it is good
+    Column("former_hash", String(64)),
+    Column("former_until", BigInteger),
     CheckConstraint("spent >= 0", name="spent_not_negative"),
+)
+
+allowances = Table(  # what an account may hold at a time, where the operator has set it apart; null = as all others
+    "allowances",
+    metadata,
+    Column("account_id", String(36), ForeignKey("accounts.id"), primary_key=True),
+    Column("jobs", Integer),
+    Column("queued", Integer),
+    Column("bytes", BigInteger),
+    Column("waits", Integer),
+)
+
+holdings = Table(  # bytes that were stored for an account, by the day on which they came
+    "holdings",
+    metadata,
+    Column("account_id", String(36), ForeignKey("accounts.id"), primary_key=True),
+    Column("day", Integer, primary_key=True),  # since 1970
+    Column("bytes", BigInteger, nullable=False),
 )
 
 jobs = Table(
@@ -105,6 +128,24 @@ jobs = Table(
     Column("ended_at", BigInteger),
     Column("webhook_url", String(2048)),  # told of the end, besides the account's endpoints
     Column("cancel_at", BigInteger),  # when the user wants it cancelled, if it has not ended by then
+    Column("parked", Boolean, nullable=False, server_default=false()),  # behind others of its account, see lines.py
+    Index(
+        "ix_jobs_open",
+        "account_id",
+        "state",
+        "lane",
+        "parked",
+        "created_at",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index(
+        "ix_jobs_parked",
+        "account_id",
+        "lane",
+        sqlite_where=text("parked"),
+        postgresql_where=text("parked"),
+    ),
     Index("ix_jobs_account_id_created_at", "account_id", "created_at"),
     Index(
         "ix_jobs_due",
@@ -209,6 +250,16 @@ logins = Table(  # who may sign in to the console with a password
     Column("key_id", String(36), ForeignKey("keys.id"), nullable=False),  # what its sessions act with; has no text
     Column("password", String(200), nullable=False),  # argon2id
     Column("changed_at", BigInteger, nullable=False),
+    Column("totp", String(64)),  # what the secret of its one-time codes is derived from; null: a password is enough
+    Column("totp_since", BigInteger),  # when it was confirmed by a code; null: not yet
+    Column("totp_step", BigInteger),  # the last half minute whose code was used
+)
+
+recoveries = Table(  # codes that stand in for a lost device, each good once
+    "recoveries",
+    metadata,
+    Column("account_id", String(36), ForeignKey("accounts.id"), primary_key=True),
+    Column("hash", String(64), primary_key=True),
 )
 
 invitations = Table(  # one-time links that set a password
@@ -230,6 +281,8 @@ sessions = Table(  # browsers that are signed in
     Column("created_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    Column("agent", String(200)),  # the browser, in its own words
+    Column("address", String(64)),  # where it signed in from
     Index("ix_sessions_expires_at", "expires_at"),
 )
 

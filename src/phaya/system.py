@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from phaya import ledger
+from phaya.brake import Brake
 from phaya.breaker import Circuits
 from phaya.checkout import Checkout
 from phaya.clock import Clock, written
@@ -44,6 +45,7 @@ class System:
     offers: Offers
     lookout: Lookout
     checkout: Checkout
+    brake: Brake
     errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     def chat_provider(self) -> OpenRouter:

@@ -14,6 +14,7 @@ from phaya import keys
 from phaya.errors import Forbidden, Unauthorized
 from phaya.keys import Key
 from phaya.limits import Quota, QuotaSpent
+from phaya.origins import Address, address_of, household
 from phaya.system import System
 
 REQUESTS, POLLS = "requests", "polls"
@@ -65,10 +66,27 @@ async def admit(request: Request, phaya: System, key: Key, quota: str) -> None:
         raise
 
 
+async def identify(phaya: System, address: Address | None, text: str) -> Key:
+    """The living key with this text, where it may be used from this address: the one way in for keys, at every door.
+
+    Raises Unauthorized, Forbidden where the key is tied to other networks, or TooManyRequests where too many wrong keys
+    came from there.
+    """
+    stranger = household(address)
+    phaya.brake.check(stranger, text)
+    try:
+        key = await phaya.database.read(keys.authenticate, phaya.secret, text, phaya.clock.now())
+    except Unauthorized:
+        phaya.brake.wrong(stranger)
+        raise
+    phaya.brake.right(text)
+    key.check_origin(address)
+    return key
+
+
 async def _enter(request: Request, quota: str) -> Caller:
     phaya = system(request)
-    text = credential(request)
-    key = await phaya.database.read(keys.authenticate, phaya.secret, text, phaya.clock.now())
+    key = await identify(phaya, address_of(request.scope.get("client")), credential(request))
     await admit(request, phaya, key, quota)
     return Caller(key)
 

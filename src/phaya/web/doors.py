@@ -11,6 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import func, select
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from phaya.errors import Fault, Invalid, NotFound, PhayaError
@@ -67,6 +68,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
     app.add_exception_handler(Taken, replayed)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_exception_handler(HTTPException, _missed)
+    app.add_exception_handler(ClientDisconnect, _vanished)
     app.add_exception_handler(Exception, _broken)
 
 
@@ -142,6 +144,12 @@ async def _missed(request: Request, error: Exception) -> Json:
         answer.headers["Allow"] = allowed
         return answer
     return refusal(request, _Other(error.status_code, str(error.detail)))
+
+
+async def _vanished(request: Request, error: Exception) -> Response:
+    """The client has gone before its request was whole: nobody reads the answer, and nothing is wrong here."""
+    log.info("request.abandoned", path=request.url.path)
+    return Response(status_code=400)
 
 
 async def _broken(request: Request, error: Exception) -> Json:

@@ -7,8 +7,10 @@ import asyncio
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from phaya import keys, logins
+from phaya import logins
 from phaya.errors import Fault, Invalid, Unauthorized
+from phaya.origins import address_of, household
+from phaya.web.caller import identify
 from phaya.web.console import layout, messages
 from phaya.web.console.visit import Visit, add
 
@@ -38,11 +40,11 @@ async def sign_in(visit: Visit) -> Response:
     """By e-mail and password, or by a key. Whatever is wrong, the words are the same."""
     phaya, form = visit.phaya, visit.form
     email, password, text = form.get("email", ""), form.get("password", ""), form.get("key", "").strip()
-    client = visit.request.client
-    await phaya.limits.take(client.host if client else "nowhere", "sign-ins", TRIES_OF_ADDRESS)
+    address = address_of(visit.request.scope.get("client"))
+    await phaya.limits.take(household(address), "sign-ins", TRIES_OF_ADDRESS)
     try:
         if text:
-            key = await phaya.database.read(keys.authenticate, phaya.secret, text, phaya.clock.now())
+            key = await identify(phaya, address, text)
             return await _let_in(visit, key.account_id, key.id, owner=False)
         await phaya.limits.take(logins.digest(email.strip().lower()), "sign-ins", TRIES_OF_ACCOUNT)
         login = await phaya.database.read(logins.find, email)

@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from phaya import logins
 from phaya.errors import Fault, Forbidden, Invalid, PhayaError, TooLarge, Unauthorized
 from phaya.logins import Session
+from phaya.origins import address_of
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import POLLS, REQUESTS, Caller, admit, system
@@ -128,6 +129,8 @@ async def _enter(visit: Visit, *, public: bool) -> Visit:
                 raise
     if session is None and not public:
         raise Unauthorized("Sign in first.")
+    if session is not None:
+        session.key.check_origin(address_of(request.scope.get("client")))
     if session is not None and phaya.clock.now() - session.seen_at > logins.SEEN_EVERY:
         await phaya.database.write(logins.seen, session.hash, phaya.clock.now())
     form: ImmutableMultiDict[str, str] = ImmutableMultiDict()
