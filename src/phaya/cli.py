@@ -40,6 +40,8 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="Make, list and revoke keys (operator).", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+accounts_app = typer.Typer(help="Look after accounts (operator).", no_args_is_help=True)
+app.add_typer(accounts_app, name="accounts")
 console_app = typer.Typer(help="Let people into the web console (operator).", no_args_is_help=True)
 app.add_typer(console_app, name="console")
 books.install(app)
@@ -237,6 +239,25 @@ def keys_revoke(account: Account, key_id: Annotated[str, typer.Argument(help="Th
     """End a key for good."""
     if not order("keys revoke", account=account, key_id=key_id)["revoked"]:
         stop("There is no such living key of this account.")
+
+
+@accounts_app.command("limits")
+def accounts_limits(
+    account: Account,
+    jobs: Annotated[str | None, typer.Option(help="Jobs and calls under way or waiting; 'usual' as for all.")] = None,
+    queued: Annotated[str | None, typer.Option(help="Jobs that wait to be begun.")] = None,
+    stored: Annotated[str | None, typer.Option("--bytes", help="Bytes of results and uploads.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an account holds, and set its limits apart from those of all others."""
+    values = {"jobs": jobs, "queued": queued, "bytes": stored}
+    found = order("accounts limits", account=account, media_days=read_settings().media_days, **values)
+    if as_json:
+        print_json(found)
+        return
+    for name, limit in found["limits"].items():
+        print(f"{name}: {'usual' if limit is None else limit}")
+    print("; ".join(f"{name} now: {held}" for name, held in found["held"].items()))
 
 
 @console_app.command("link")

@@ -20,12 +20,14 @@ import structlog
 
 from phaya import __version__, jobs, keys
 from phaya.addresses import Fetcher, Guard
+from phaya.allowances import Allowance
 from phaya.brake import Brake
 from phaya.checkout import Checkout
 from phaya.clock import DAY, SECOND, Clock
 from phaya.deliverer import Deliverer
 from phaya.engine import Engine, engine
 from phaya.intake import Intake
+from phaya.load import Load
 from phaya.lookout import Lookout
 from phaya.moves import Moves
 from phaya.offers import Offers
@@ -210,12 +212,21 @@ async def _assemble(
         callback_base=_callback_base(settings, public_url),
         deadline_scale=settings.deadline_scale,
         sandbox=settings.sandbox,
+        allowance=Allowance(
+            settings.account_jobs,
+            settings.account_queue,
+            settings.account_storage_mb * 1_000_000,
+        ),
+        media_days=settings.media_days,
     )
     intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
     offers = Offers(tariff, workflow.roster, shared.breaker, clock)
-    lookout = Lookout(database, most=settings.open_waits)
+    lookout = Lookout(database, most=settings.open_waits, most_of_account=settings.account_waits)
     workflow.on_change(lookout.nudge)
     stack.push_async_callback(lookout.close)
+    load = Load(settings.requests_at_once, lambda: lookout.waiting)
+    watching = asyncio.create_task(load.watch())
+    stack.callback(watching.cancel)
     stripe = (
         Stripe(session, settings.stripe_base_url, settings.stripe_secret_key) if settings.stripe_secret_key else None
     )
@@ -224,7 +235,7 @@ async def _assemble(
     )
     return System(
         settings, public_url, secret, clock, database, shared.limits, results, intake, workflow, openrouter,
-        tariff, shared.breaker, offers, lookout, checkout, Brake(clock, settings.wrong_keys_per_minute),
+        tariff, shared.breaker, offers, lookout, checkout, Brake(clock, settings.wrong_keys_per_minute), load,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
-from phaya import inspection, keys, ledger, logins, reconciliation, sales, statements
+from phaya import allowances, inspection, keys, ledger, logins, reconciliation, sales, statements
 from phaya.clock import SECOND, Clock, written
 from phaya.credits import credits
 from phaya.database import Database, InUse
@@ -170,6 +170,7 @@ COMMANDS: Mapping[str, Command] = {
     "keys list": list_keys,
     "keys rotate": rotate_key,
     "keys revoke": revoke_key,
+    "accounts limits": allowances.command,
     "credits grant": grant,
     "credits adjust": adjust,
     "credits refund": refund,

@@ -79,7 +79,6 @@ allowances = Table(  # what an account may hold at a time, where the operator ha
     Column("jobs", Integer),
     Column("queued", Integer),
     Column("bytes", BigInteger),
-    Column("waits", Integer),
 )
 
 holdings = Table(  # bytes that were stored for an account, by the day on which they came

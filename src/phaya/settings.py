@@ -187,6 +187,39 @@ class Settings(BaseSettings):
         alias="PHAYA_OPEN_WAITS",
         description="Waiting requests and event streams that each key may have open at a time in one process.",
     )
+    account_jobs: int = Field(
+        default=20_000,
+        ge=1,
+        alias="PHAYA_ACCOUNT_JOBS",
+        description="Jobs and calls of one account that may be under way or wait, together.",
+    )
+    account_queue: int = Field(
+        default=10_000,
+        ge=1,
+        alias="PHAYA_ACCOUNT_QUEUE",
+        description="Jobs of one account that may wait to be begun. However many do, those of others are not kept "
+        "waiting for them.",
+    )
+    account_storage_mb: int = Field(
+        default=100_000,
+        ge=1,
+        alias="PHAYA_ACCOUNT_STORAGE_MB",
+        description="Millions of bytes of results and uploads that may be stored for one account.",
+    )
+    account_waits: int = Field(
+        default=500,
+        ge=1,
+        alias="PHAYA_ACCOUNT_WAITS",
+        description="Waiting requests and event streams that the keys of one account may have open together in one "
+        "process.",
+    )
+    requests_at_once: int = Field(
+        default=1000,
+        ge=1,
+        alias="PHAYA_REQUESTS_AT_ONCE",
+        description="Requests that one process works on at a time, without those that only wait for a job; more are "
+        "answered 503 at once. Reading has twice the room.",
+    )
     openai_wait: float = Field(
         default=240,
         gt=0,

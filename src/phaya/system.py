@@ -17,6 +17,7 @@ from phaya.database import Database
 from phaya.errors import Closed
 from phaya.intake import Intake
 from phaya.limits import Limits
+from phaya.load import Load
 from phaya.lookout import Lookout
 from phaya.offers import Offers
 from phaya.providers.openrouter import OpenRouter
@@ -46,6 +47,7 @@ class System:
     lookout: Lookout
     checkout: Checkout
     brake: Brake
+    load: Load
     errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     def chat_provider(self) -> OpenRouter:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from phaya import jobs
+from phaya import jobs, lines
 from phaya.clock import SECOND
 from phaya.jobs import Job
 from phaya.moves import LEASE, Moves
@@ -26,6 +26,8 @@ RENEWAL = 5.0
 """Seconds between two renewals of the leases; several fit into one lease."""
 SWEEP = 600 * SECOND
 CHUNK = 200
+HALT = 3.0
+"""Seconds after which a line of jobs that has come to a halt is noticed."""
 
 
 class Worker:
@@ -57,6 +59,7 @@ class Worker:
         beside = [
             asyncio.create_task(self._sweep()),
             asyncio.create_task(self._cancel_late()),
+            asyncio.create_task(self._let_in()),
             asyncio.create_task(self._renew()),
         ]
         try:
@@ -134,6 +137,19 @@ class Worker:
             except Exception:
                 log.exception("worker.cancel_failed")
             await asyncio.sleep(1)
+
+    async def _let_in(self) -> None:
+        """Looks after lines that have come to a halt, which is rare; see lines.advance_all."""
+        workflow = self._workflow
+        while True:
+            await asyncio.sleep(HALT)
+            try:
+                if await workflow.database.read(lines.parked) and await workflow.database.write(
+                    lines.advance_all, workflow.clock.now(), CHUNK
+                ):
+                    self._woken.set()
+            except Exception:
+                log.exception("worker.line_failed")
 
     async def _sweep(self) -> None:
         """Deletes what is past its time."""

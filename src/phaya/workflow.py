@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from phaya import deliveries, idempotency, jobs, ledger
+from phaya import allowances, deliveries, idempotency, jobs, ledger
+from phaya.allowances import GENEROUS, Allowance
 from phaya.calls import Call, pack
 from phaya.clock import MINUTE, SECOND, Clock
 from phaya.credits import NOTHING, Credits
@@ -46,6 +47,8 @@ class Workflow:
         callback_base: str | None,
         deadline_scale: float = 1.0,
         sandbox: bool = False,
+        allowance: Allowance = GENEROUS,
+        media_days: float = 14,
     ) -> None:
         """`callback_base` is where providers reach us, `…/api/v1`; None where they cannot."""
         self.database = database
@@ -54,6 +57,9 @@ class Workflow:
         self.sandbox = sandbox
         self.callback_base = callback_base
         self._secret = secret
+        self.allowance = allowance
+        """What an account may hold at a time, where it has no allowance of its own."""
+        self.media_days = media_days
         self._scale = deadline_scale
         self._pokes = Pokes(database, clock)
         self._wakers: list[Callable[[], None]] = []
@@ -125,12 +131,16 @@ class Workflow:
     async def open(
         self, *drafts: Job, stamp: Stamp | None = None, tell: Callable[[Credits], Answer] | None = None
     ) -> Credits:
-        """Writes new jobs and takes their price, of all or of none; returns the balance. Raises NotEnoughCredits.
+        """Writes new jobs and takes their price, of all or of none; returns the balance.
+
+        Raises NotEnoughCredits, and TooManyRequests or StorageFull where the account holds as much as it may.
 
         With a stamp the same request opens nothing twice: Taken, Reused, InProgress or NotKept is raised where it,
         or its key, was sent before. `tell` makes what is answered of the balance; it is kept for the next time.
         """
-        left = await self.database.write(open_jobs, drafts, stamp, tell)
+        left = await self.database.write(
+            open_jobs, drafts, stamp, tell, self.allowance, self.media_days
+        )  # fmt: skip
         if not all(job.claimed for job in drafts):
             self.wake()
         return left
@@ -195,7 +205,12 @@ def open_job(connection: Connection, job: Job) -> Credits:
 
 
 def open_jobs(
-    connection: Connection, drafts: Sequence[Job], stamp: Stamp | None, tell: Callable[[Credits], Answer] | None
+    connection: Connection,
+    drafts: Sequence[Job],
+    stamp: Stamp | None,
+    tell: Callable[[Credits], Answer] | None,
+    allowance: Allowance = GENEROUS,
+    media_days: float = 14,
 ) -> Credits:
     """Writes jobs, their charges and the key of the request that asks for them, together; returns the balance.
 
@@ -208,7 +223,7 @@ def open_jobs(
     price = sum((job.price for job in drafts), NOTHING)
     if left is not None and left < price:
         raise NotEnoughCredits(price, left)
-    for job in drafts:
+    for job in allowances.place(connection, drafts, allowance, media_days):
         left = open_job(connection, job)
     assert left is not None
     if stamp is not None and tell is not None:
@@ -217,9 +232,11 @@ def open_jobs(
 
 
 def end_job(
-    connection: Connection, job: Job, now: int, state: State, cost: Credits, values: Mapping[str, object]
+    connection: Connection, job: Job, now: int, state: State, cost: Credits, values: Mapping[str, object], size: int = 0
 ) -> Job:
     """Writes a job's end, returns what it did not cost and has its owner told of it, together. Raises Lost.
+
+    `size` is how many bytes its results have, which count as its account's.
 
     A call that failed with its request frees the key of that request: sent again, it is to be tried again.
     """
@@ -232,6 +249,7 @@ def end_job(
     given = ledger.give_back(connection, job.account_id, job.key_id, job.id, back, now)
     if back and not given:
         raise AssertionError(f"job {job.id} was given its credits back before it ended")
+    allowances.hold(connection, job.account_id, size, now)
     if job.step is not Step.TALKING:
         deliveries.announce(connection, after, ENDINGS[state], now)
     elif state is not State.COMPLETED:  # whoever chats has heard the end already

@@ -104,7 +104,7 @@ async def polling(request: Request) -> Caller:
 async def listening(request: Request) -> AsyncGenerator[Caller]:
     """The caller of an event stream: it counts as a poll, and holds a place until the stream ends."""
     caller = await _enter(request, POLLS)
-    with system(request).lookout.place(caller.key.id):
+    with system(request).lookout.place(caller.key.id, caller.account_id):
         yield caller
 
 

@@ -38,6 +38,7 @@ from phaya.web.caller import Phaya, QuotaHeaders
 from phaya.web.openai import install as install_openai
 from phaya.web.paths import Signpost
 from phaya.web.repeats import replayed
+from phaya.web.threshold import Threshold
 
 log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
     """Hangs every route, error shape and header into the app."""
     app.add_middleware(Signpost)
     app.add_middleware(QuotaHeaders)
+    app.add_middleware(Threshold)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -96,6 +98,7 @@ def _health() -> APIRouter:
         body = {
             "status": "not ready" if troubles else "ready",
             "troubles": troubles,
+            "load": phaya.load.told,
             "sandbox": phaya.settings.sandbox,
             # Without the shared limits each node keeps its own, and all goes on.
             "limits": f"local since {phaya.written(alone)}" if (alone := meters.alone_since) else meters.place,

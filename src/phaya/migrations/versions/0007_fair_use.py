@@ -22,7 +22,6 @@ def upgrade() -> None:
         sa.Column("jobs", sa.Integer(), nullable=True),
         sa.Column("queued", sa.Integer(), nullable=True),
         sa.Column("bytes", sa.BigInteger(), nullable=True),
-        sa.Column("waits", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_allowances_account_id")),
         sa.PrimaryKeyConstraint("account_id", name=op.f("pk_allowances")),
     )
