@@ -159,7 +159,7 @@ async def test_the_limit_of_the_queue_is_exact_however_many_ask_at_once(database
 async def test_chats_count_as_jobs_in_flight_and_ended_ones_do_not(database: Database) -> None:
     owner = await database.write(_customer, "a@phaya.example")
     allowed = replace(GENEROUS, jobs=2)
-    chat = {"state": State.PROCESSING, "step": Step.TALKING, "claimed": True, "call": pack(Chat({}))}
+    chat: dict[str, Any] = {"state": State.PROCESSING, "step": Step.TALKING, "claimed": True, "call": pack(Chat({}))}
     await opened(database, [draft(owner, 0, **chat), draft(owner, 1)], allowed)
 
     with pytest.raises(TooManyRequests, match="limit: jobs in flight"):

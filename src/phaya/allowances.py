@@ -1,4 +1,5 @@
-"""What one account may hold at a time: jobs under way and in the queue, stored bytes. Settings give it to all, and an operator may give one account another."""
+"""What one account may hold at a time: jobs under way and in the queue, and stored bytes. Settings give it to all,
+and an operator may give one account another."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
+from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -123,7 +124,7 @@ class Connection(HttpToolsProtocol):
         self._set_timer(None)
         if self.transport.is_closing():
             return None
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
         if self._head and cycle is not None and not cycle.response_complete:
             # The next head comes while the answer before it is under way: that one is sent to its end.
             return self._wait_for_head()

@@ -32,6 +32,7 @@ from phaya.lookout import Lookout
 from phaya.moves import Moves
 from phaya.offers import Offers
 from phaya.operator import Door
+from phaya.passwords import Hashing
 from phaya.providers.ffmpeg import Ffmpeg
 from phaya.providers.gemini import Gemini
 from phaya.providers.kie import Kie
@@ -236,6 +237,7 @@ async def _assemble(
     return System(
         settings, public_url, secret, clock, database, shared.limits, results, intake, workflow, openrouter,
         tariff, shared.breaker, offers, lookout, checkout, Brake(clock, settings.wrong_keys_per_minute), load,
+        Hashing(),
     )  # fmt: skip
 
 

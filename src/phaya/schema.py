@@ -249,16 +249,6 @@ logins = Table(  # who may sign in to the console with a password
     Column("key_id", String(36), ForeignKey("keys.id"), nullable=False),  # what its sessions act with; has no text
     Column("password", String(200), nullable=False),  # argon2id
     Column("changed_at", BigInteger, nullable=False),
-    Column("totp", String(64)),  # what the secret of its one-time codes is derived from; null: a password is enough
-    Column("totp_since", BigInteger),  # when it was confirmed by a code; null: not yet
-    Column("totp_step", BigInteger),  # the last half minute whose code was used
-)
-
-recoveries = Table(  # codes that stand in for a lost device, each good once
-    "recoveries",
-    metadata,
-    Column("account_id", String(36), ForeignKey("accounts.id"), primary_key=True),
-    Column("hash", String(64), primary_key=True),
 )
 
 invitations = Table(  # one-time links that set a password
@@ -280,8 +270,6 @@ sessions = Table(  # browsers that are signed in
     Column("created_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
-    Column("agent", String(200)),  # the browser, in its own words
-    Column("address", String(64)),  # where it signed in from
     Index("ix_sessions_expires_at", "expires_at"),
 )
 

@@ -20,6 +20,7 @@ from phaya.limits import Limits
 from phaya.load import Load
 from phaya.lookout import Lookout
 from phaya.offers import Offers
+from phaya.passwords import Hashing
 from phaya.providers.openrouter import OpenRouter
 from phaya.results import Results
 from phaya.settings import Settings
@@ -48,6 +49,7 @@ class System:
     checkout: Checkout
     brake: Brake
     load: Load
+    hashing: Hashing
     errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     def chat_provider(self) -> OpenRouter:

@@ -49,7 +49,7 @@ LARGEST_TEXT = 4_000_000
 async def read_json(request: Request, largest: int = LARGEST_BODY) -> Any:
     """The request's JSON body. Raises TooLarge, before it is read where its length is told, or Invalid where it is no
     JSON, or holds a character that no text has."""
-    too_large = TooLarge(f"The body has more than {largest // 1_000_000} MB.")
+    too_large = TooLarge(f"The body has more than {largest / 1e6:g} MB.")
     told = request.headers.get("content-length", "")
     if told.isdigit() and (len(told) > 12 or int(told) > largest):
         raise too_large

@@ -40,6 +40,8 @@ class Threshold:
         load: Load = scope["app"].state.system.load
         if refused(load, scope["method"], scope["path"]):
             return await refusal(Request(scope), Overloaded())(scope, receive, send)
+        if exempt(scope["path"]):
+            return await self.app(scope, receive, send)
         load.requests += 1
         try:
             await self.app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""What an account may hold, its place in the queue, rotated keys and their networks, one-time codes, sessions told"""
+"""What an account may hold, its place in the queue, rotated keys and the networks that keys are tied to"""
 
 from __future__ import annotations
 
@@ -40,15 +40,3 @@ def upgrade() -> None:
     )  # fmt: skip
     op.create_index("ix_jobs_parked", "jobs", ["account_id", "lane"], sqlite_where=sa.text("parked"),
                     postgresql_where=sa.text("parked"))  # fmt: skip
-    op.add_column("logins", sa.Column("totp", sa.String(length=64), nullable=True))
-    op.add_column("logins", sa.Column("totp_since", sa.BigInteger(), nullable=True))
-    op.add_column("logins", sa.Column("totp_step", sa.BigInteger(), nullable=True))
-    op.create_table(
-        "recoveries",
-        sa.Column("account_id", sa.String(length=36), nullable=False),
-        sa.Column("hash", sa.String(length=64), nullable=False),
-        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_recoveries_account_id")),
-        sa.PrimaryKeyConstraint("account_id", "hash", name=op.f("pk_recoveries")),
-    )
-    op.add_column("sessions", sa.Column("agent", sa.String(length=200), nullable=True))
-    op.add_column("sessions", sa.Column("address", sa.String(length=64), nullable=True))
