@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from conftest import BOTH, Phaya
-from phaya import accounts, audit, backlog, keys, ledger, logins, operator, transfer
+from phaya import accounts, audit, backlog, keys, ledger, logins, operator, passwords, transfer
 from phaya.credits import credits
 from phaya.database import Database, Embedded
 from phaya.deeds import ACTIONS, DEEDS
@@ -209,7 +209,7 @@ async def test_the_log_is_read_by_actor_action_account_and_day_page_by_page(data
 async def test_whoever_claims_the_first_account_is_an_operator_and_that_is_written_down(database: Database) -> None:
     first = await database.write(operator.perform, "console first", SECRET, 0, {"credits": "100"}, "cli:root")
     token = first["path"].removeprefix("/welcome/")
-    login = await database.write(logins.accept, SECRET, token, "First@x.org", logins.hashed("a long password"), 1)
+    login = await database.write(logins.accept, SECRET, token, "First@x.org", passwords.hashed("a long password"), 1)
     again = await database.write(operator.perform, "console first", SECRET, 2, {"credits": "100"}, "cli:root")
 
     assert (await database.read(keys.find_account, login.account_id)).operator
@@ -222,7 +222,7 @@ async def test_whoever_claims_the_first_account_is_an_operator_and_that_is_writt
 async def test_a_later_link_makes_no_operator(database: Database) -> None:
     link = await act(database, "console link", account=EMAIL)
     token = link["path"].removeprefix("/welcome/")
-    await database.write(logins.accept, SECRET, token, "", logins.hashed("a long password"), 11)
+    await database.write(logins.accept, SECRET, token, "", passwords.hashed("a long password"), 11)
 
     assert not (await database.read(keys.account_by_email, EMAIL)).operator
 
@@ -243,7 +243,7 @@ async def test_of_a_suspended_account_no_key_is_taken_and_no_session(database: D
     link = await act(database, "console link", account=EMAIL)
     token = link["path"].removeprefix("/welcome/")
     await act(database, "accounts suspend", account=EMAIL, reason="fraud")
-    login = await database.write(logins.accept, SECRET, token, "", logins.hashed("a long password"), 11)
+    login = await database.write(logins.accept, SECRET, token, "", passwords.hashed("a long password"), 11)
     await database.write(logins.begin, "session", login.account_id, login.key_id, 11, owner=True)
 
     with pytest.raises(Unauthorized):

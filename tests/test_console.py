@@ -13,7 +13,7 @@ import pytest
 from starlette.datastructures import ImmutableMultiDict
 
 from conftest import BOTH, Phaya
-from phaya import ledger, logins, spending
+from phaya import ledger, logins, passwords, spending
 from phaya.catalog import CATALOG
 from phaya.catalog.acceptance import accept
 from phaya.catalog.service import Generation
@@ -218,16 +218,16 @@ async def test_a_link_is_good_once_and_for_a_day(database: Database) -> None:
     await database.write(logins.invite, "token", account.id, credits("0"), 0)
     with pytest.raises(NotFound):
         await database.read(logins.invitation, "token", logins.LINK_LASTING)
-    await database.write(logins.accept, b"secret", "token", "", logins.hashed(PASSWORD), 1)
+    await database.write(logins.accept, b"secret", "token", "", passwords.hashed(PASSWORD), 1)
 
     with pytest.raises(NotFound):
-        await database.write(logins.accept, b"secret", "token", "", logins.hashed(PASSWORD), 2)
+        await database.write(logins.accept, b"secret", "token", "", passwords.hashed(PASSWORD), 2)
 
 
 async def test_a_session_ends_after_its_time(database: Database) -> None:
     account = await database.write(open_account, "a@phaya.example", 0)
     await database.write(logins.invite, "link", account.id, credits("0"), 0)
-    login = await database.write(logins.accept, b"secret", "link", "", logins.hashed(PASSWORD), 1)
+    login = await database.write(logins.accept, b"secret", "link", "", passwords.hashed(PASSWORD), 1)
     await database.write(logins.begin, "token", account.id, login.key_id, 1, owner=True)
 
     assert (await database.read(logins.resume, "token", logins.LASTING)).account.email == "a@phaya.example"
@@ -238,10 +238,10 @@ async def test_a_session_ends_after_its_time(database: Database) -> None:
 async def test_a_new_password_signs_out_who_knew_the_old_one(database: Database) -> None:
     account = await database.write(open_account, "a@phaya.example", 0)
     await database.write(logins.invite, "link", account.id, credits("0"), 0)
-    login = await database.write(logins.accept, b"secret", "link", "", logins.hashed(PASSWORD), 1)
+    login = await database.write(logins.accept, b"secret", "link", "", passwords.hashed(PASSWORD), 1)
     await database.write(logins.begin, "token", account.id, login.key_id, 1, owner=True)
     await database.write(logins.invite, "next link", account.id, credits("0"), 1)
-    await database.write(logins.accept, b"secret", "next link", "", logins.hashed("another password"), 2)
+    await database.write(logins.accept, b"secret", "next link", "", passwords.hashed("another password"), 2)
 
     with pytest.raises(Unauthorized):
         await database.read(logins.resume, "token", 3)
@@ -251,7 +251,7 @@ async def test_an_empty_database_offers_one_account_with_credits(database: Datab
     first = await database.write(logins.first_command, b"secret", 0, {"credits": "100"})
     token = first["path"].removeprefix("/welcome/")
     login = await database.write(
-        logins.accept, b"secret", token, "First@phaya.example", logins.hashed(PASSWORD), 1
+        logins.accept, b"secret", token, "First@phaya.example", passwords.hashed(PASSWORD), 1
     )  # fmt: skip
 
     assert await database.read(ledger.balance, login.account_id) == credits("100")

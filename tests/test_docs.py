@@ -14,7 +14,7 @@ import pytest
 from phaya import reference
 from phaya.catalog import CATALOG
 from phaya.catalog.language import ChatRequest
-from phaya.settings import Settings
+from phaya.settings import Settings, is_secret
 from readme import quick_start
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -136,7 +136,7 @@ def test_every_setting_is_explained() -> None:
 
 
 def test_secrets_are_marked_and_never_shown() -> None:
-    secrets = {str(field.alias): field for field in Settings.model_fields.values() if reference.is_secret(field)}
+    secrets = {str(field.alias): field for field in Settings.model_fields.values() if is_secret(field)}
 
     assert {"PHAYA_SECRET", "KIE_API_KEY", "KIE_WEBHOOK_KEY", "OPENROUTER_API_KEY"} <= secrets.keys()
     assert [name for name, field in secrets.items() if field.repr] == []

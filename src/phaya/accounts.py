@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
-from phaya import keys, ledger
-from phaya.clock import written
+from phaya import keys, ledger, sales
+from phaya.clock import SECOND, written
 from phaya.credits import Credits
 from phaya.errors import Conflict, Fault, Invalid, NotFound
 from phaya.keys import Account
@@ -82,6 +82,8 @@ def create_key(connection: Connection, secret: bytes, now: int, asked: Mapping[s
         cap=_cap(asked),
         scopes=asked["scopes"],
         rate=asked.get("rate"),
+        expires_at=sales.until(asked.get("expires"), now),
+        networks=asked.get("networks") or (),
     )
     balance = account.balance
     if asked.get("credits") is not None:
@@ -97,6 +99,8 @@ def create_key(connection: Connection, secret: bytes, now: int, asked: Mapping[s
         "cap": None if key.cap is None else str(key.cap),
         "scopes": sorted(key.scopes),
         "rate": key.rate,
+        "networks": [str(network) for network in key.networks],
+        "expires_at": written(key.expires_at),
     }
 
 
@@ -112,11 +116,27 @@ def list_keys(connection: Connection, _secret: bytes, _now: int, asked: Mapping[
                 "scopes": sorted(key.scopes),
                 "cap": None if key.cap is None else str(key.cap),
                 "spent": str(key.spent),
+                "networks": [str(network) for network in key.networks],
+                "expires_at": written(key.expires_at),
                 "revoked": key.revoked_at is not None,
                 "suspended": key.suspended_at is not None,
             }
             for key, prefix, _ in keys.listing(connection, account.id)
         ]
+    }
+
+
+def rotate_key(connection: Connection, secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives a key a new text; the former one goes on for a while."""
+    account = keys.account_by_email(connection, asked["account"])
+    overlap = int(asked["overlap_seconds"] * SECOND)
+    text, key = keys.rotate(connection, secret, account.id, asked["key_id"], now, overlap)
+    return {
+        "account": account.email,
+        "key": text,
+        "key_id": key.id,
+        "name": key.name,
+        "former_until": written(now + overlap),
     }
 
 

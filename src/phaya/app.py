@@ -80,6 +80,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
+    app.state.trusted_proxies = [str(network) for network in settings.trusted_proxies]
     doors.install(app, settings, tariff)
     app.express = Express(tariff, doors.broken)
     return app

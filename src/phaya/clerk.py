@@ -14,18 +14,16 @@ KeyId = Annotated[str, typer.Argument(help="The key's id.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
 
 
-def install(app: typer.Typer, keys: typer.Typer) -> None:
+def install(app: typer.Typer, keys: typer.Typer, accounts: typer.Typer) -> None:
     """Adds the commands to the command line, and to those of keys."""
     keys.command("suspend")(keys_suspend)
     keys.command("resume")(keys_resume)
     keys.command("cap")(keys_cap)
-    accounts = typer.Typer(help="List and suspend accounts, and say who operates (operator).", no_args_is_help=True)
     accounts.command("list")(accounts_list)
     accounts.command("promote")(accounts_promote)
     accounts.command("demote")(accounts_demote)
     accounts.command("suspend")(accounts_suspend)
     accounts.command("resume")(accounts_resume)
-    app.add_typer(accounts, name="accounts")
     app.command("audit")(audit)
 
 

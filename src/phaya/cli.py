@@ -16,9 +16,20 @@ from phaya import __version__, books, clerk, customer, operator, rounds, till, t
 from phaya.errors import DatabaseDown
 from phaya.generate import commands as generate_commands
 from phaya.providers.roster import LANES
-from phaya.serving import Server, listen
+from phaya.serving import Server, configured, listen
 from phaya.tariff_file import BadTariff, tariff_of
-from phaya.terminal import Account, AsJson, configure_logs, console, order, print_json, problems, read_settings, stop
+from phaya.terminal import (
+    Account,
+    AsJson,
+    Expires,
+    configure_logs,
+    console,
+    order,
+    print_json,
+    problems,
+    read_settings,
+    stop,
+)
 
 app = typer.Typer(
     name="phaya",
@@ -29,11 +40,15 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="Make, list and revoke keys (operator).", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+accounts_app = typer.Typer(
+    help="List, suspend and limit accounts, and say who operates (operator).", no_args_is_help=True
+)
+app.add_typer(accounts_app, name="accounts")
 console_app = typer.Typer(help="Let people into the web console (operator).", no_args_is_help=True)
 app.add_typer(console_app, name="console")
 books.install(app)
 till.install(app)
-clerk.install(app, keys_app)
+clerk.install(app, keys_app, accounts_app)
 rounds.install(app)
 app.add_typer(generate_commands(), name="generate")
 customer.install(app)
@@ -85,16 +100,7 @@ def serve(
     )
     if first["path"]:
         problems.print(f"Open this link once to make the first account: {public_url}{first['path']}", soft_wrap=True)
-    config = uvicorn.Config(
-        phaya,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=8,
-        timeout_keep_alive=75,
-        ws="none",
-        server_header=False,
-    )
-    server = Server(config)
+    server = Server(configured(phaya, stop_seconds=8))
     server.run(sockets=[listener])
     tracing.stop()
     if not server.started:
@@ -141,8 +147,7 @@ def sandbox(
     app = hosted_sandbox(developer, settings.data_dir / "sandbox", (), SystemClock())
     listener = _listen(host, port)
     problems.print(f"Sandbox on http://{host}:{listener.getsockname()[1]}")
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_keep_alive=75, ws="none")
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(configured(app, stop_seconds=8)).run(sockets=[listener])
 
 
 @app.command()
@@ -184,13 +189,21 @@ def keys_create(
     credits: Annotated[str | None, typer.Option(help="Credits to grant the account first.")] = None,
     cap: Annotated[str | None, typer.Option(help="Credits that this key may spend at the most.")] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="A service, 'generate', 'chat' or 'webhooks'; none = everything.")
+        list[str] | None, typer.Option(help="A service, 'generate', 'chat', 'webhooks' or 'keys'; none = everything.")
     ] = None,
     rate: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="A network that it may be used from, such as 203.0.113.0/24 (may be repeated)."),
+    ] = None,
+    expires: Expires = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key; it is shown once. The account is made if it is new."""
-    made = order("keys create", account=account, name=name, credits=credits, cap=cap, scopes=scope or [], rate=rate)
+    made = order(
+        "keys create", account=account, name=name, credits=credits, cap=cap, scopes=scope or [], rate=rate,
+        networks=network or [], expires=expires,
+    )  # fmt: skip
     if as_json:
         print_json(made)
     else:
@@ -215,11 +228,48 @@ def keys_list(account: Account, as_json: AsJson = False) -> None:
     console.print(table)
 
 
+@keys_app.command("rotate")
+def keys_rotate(
+    account: Account,
+    key_id: Annotated[str, typer.Argument(help="The key's id.")],
+    overlap: Annotated[
+        float, typer.Option("--overlap-hours", min=0, max=720, help="Hours for which the former text goes on.")
+    ] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Give a key a new text, shown once. What it may do, its cap and what it has spent stay."""
+    made = order("keys rotate", account=account, key_id=key_id, overlap_seconds=overlap * 3600)
+    if as_json:
+        print_json(made)
+        return
+    print(made["key"])
+    problems.print(f"The former text is good until {made['former_until']}. The new one is not shown again.")
+
+
 @keys_app.command("revoke")
 def keys_revoke(account: Account, key_id: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
     """End a key for good."""
     if not order("keys revoke", account=account, key_id=key_id)["revoked"]:
         stop("There is no such living key of this account.")
+
+
+@accounts_app.command("limits")
+def accounts_limits(
+    account: Account,
+    jobs: Annotated[str | None, typer.Option(help="Jobs and calls under way or waiting; 'usual' as for all.")] = None,
+    queued: Annotated[str | None, typer.Option(help="Jobs that wait to be begun.")] = None,
+    stored: Annotated[str | None, typer.Option("--bytes", help="Bytes of results and uploads.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an account holds, and set its limits apart from those of all others."""
+    values = {"jobs": jobs, "queued": queued, "bytes": stored}
+    found = order("accounts limits", account=account, media_days=read_settings().media_days, **values)
+    if as_json:
+        print_json(found)
+        return
+    for name, limit in found["limits"].items():
+        print(f"{name}: {'usual' if limit is None else limit}")
+    print("; ".join(f"{name} now: {held}" for name, held in found["held"].items()))
 
 
 @console_app.command("link")

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from phaya import deliveries, idempotency, jobs, ledger
+from phaya import allowances, deliveries, idempotency, jobs, ledger
 from phaya.credits import Credits
 from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job, Lost, State, Step
@@ -50,9 +50,11 @@ Closed = tuple[Credits, Answer | None]
 
 
 def end_job(
-    connection: Connection, job: Job, now: int, state: State, cost: Credits, values: Mapping[str, object]
+    connection: Connection, job: Job, now: int, state: State, cost: Credits, values: Mapping[str, object], size: int = 0
 ) -> Job:
     """Writes a job's end, returns what it did not cost and has its owner told of it, together. Raises Lost.
+
+    `size` is how many bytes its results have, which count as its account's.
 
     A call that failed with its request frees the key of that request: sent again, it is to be tried again.
     """
@@ -63,6 +65,7 @@ def end_job(
     given = ledger.give_back(connection, job.account_id, job.key_id, job.id, back, now)
     if back and not given:
         raise AssertionError(f"job {job.id} was given its credits back before it ended")
+    allowances.hold(connection, job.account_id, size, now)
     if job.step is not Step.TALKING:
         deliveries.announce(connection, after, ENDINGS[state], now)
     elif state is not State.COMPLETED:  # whoever chats has heard the end already

@@ -13,6 +13,7 @@ import orjson
 
 UNITS = 1_000_000_000
 LARGEST = 2**63 - 1
+DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,10 +61,13 @@ def credits(amount: str | int | Decimal) -> Credits:
     Raises ValueError where the text is no finite number, or finer than a unit.
     """
     try:
-        units = Decimal(amount) * UNITS
+        given = Decimal(amount)
+        if given.adjusted() > DIGITS:  # an integer of a billion digits is not even tried
+            raise ValueError(amount)
+        units = given * UNITS
         exact = int(units)
     except (InvalidOperation, ValueError, OverflowError) as error:
-        raise ValueError(f"{amount!r} is not an amount of credits") from error
+        raise ValueError(f"{str(amount)[:40]!r} is not an amount of credits") from error
     if units != exact:
         raise ValueError(f"{amount} is finer than a billionth of a credit")
     return Credits(exact)

@@ -27,6 +27,8 @@ class Deed:
 DEEDS: Mapping[str, Deed] = {
     "keys create": Deed("key_id", ("name", "scopes", "cap", "rate", "credits")),
     "keys revoke": Deed("key_id", done="revoked"),
+    "keys rotate": Deed("key_id", ("name", "former_until")),
+    "accounts limits": Deed("account", ("limits",), done="changed"),
     "keys suspend": Deed("key_id", ("name",), done="changed"),
     "keys resume": Deed("key_id", ("name",), done="changed"),
     "keys cap": Deed("key_id", ("name", "cap", "spent")),

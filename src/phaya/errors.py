@@ -5,7 +5,8 @@ to do about it; the doors (native, OpenAI-style, command line) only choose how t
     ├── Unauthorized 401       ├── Conflict 409   ├── TooManyRequests 429
     ├── NotEnoughCredits 402   ├── TooLarge 413   ├── Closed 503
     ├── Forbidden 403          ├── Invalid 422    ├── DatabaseDown 503
-    └── NotFound 404           └── StorageDown 503
+    ├── NotFound 404           ├── StorageDown 503
+    └── StorageFull 507        └── Overloaded 503
 """
 
 from __future__ import annotations
@@ -83,6 +84,13 @@ class TooLarge(PhayaError):
     code = "too_large"
 
 
+class StorageFull(PhayaError):
+    """The account has as many bytes stored as it may."""
+
+    status = 507
+    code = "storage_full"
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing wrong with a request: where, and what is allowed."""
@@ -152,6 +160,21 @@ class StorageDown(PhayaError):
     def retry_after(self) -> int | None:
         """Seconds after which a new try is sensible."""
         return 5
+
+
+class Overloaded(PhayaError):
+    """This process has more to do than it can do in time. Nothing was begun."""
+
+    status = 503
+    code = "overloaded"
+
+    def __init__(self) -> None:
+        super().__init__("This server has too much to do at the moment; nothing was begun. Try again in a few seconds.")
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds after which a new try is sensible."""
+        return 2
 
 
 class Closed(PhayaError):

@@ -26,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from phaya import lines
 from phaya.credits import NOTHING, Credits
 from phaya.schema import jobs, padded
 
@@ -104,6 +105,8 @@ class Job:
     ended_at: int | None = None
     webhook_url: str | None = None
     cancel_at: int | None = None
+    parked: bool = False
+    """Whether it stands behind others of its account and is not due before they have begun; see lines.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +318,8 @@ def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **
     """Writes what became of a job that the caller read as `job`, and lets go of it unless `hold`.
 
     A callback heard in the meantime makes the job due at once, and so does the moment at which the user wants it
-    cancelled. Raises Lost where somebody else wrote since.
+    cancelled. A job that begins, or ends before that, lets the next one of its account into the line. Raises Lost where
+    somebody else wrote since.
     """
     later = values.get("next_at")
     if later is not None and job.cancel_at is not None and not State(values.get("state", job.state)).ended:
@@ -325,12 +329,17 @@ def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **
     row = connection.execute(
         update(jobs)
         .where(jobs.c.id == job.id, jobs.c.rev == job.rev)
-        .values({name: _plain(value) for name, value in values.items()} | {"rev": job.rev + 1, "claimed": hold})
+        .values(
+            {name: _plain(value) for name, value in values.items()}
+            | {"rev": job.rev + 1, "claimed": hold, "parked": False}
+        )
         .returning(jobs)
     ).one_or_none()
     if row is None:
         raise Lost(job.id)
     after = _job(row)
+    if job.state is State.QUEUED and not lines.waits(after.state.value, after.step.value):
+        lines.advance(connection, job.account_id, job.lane, now)
     # While the claim is held, a callback heard since it began still counts as not yet answered.
     return replace(after, pokes=job.pokes) if hold else after
 

@@ -12,21 +12,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from phaya.clock import DAY
 from phaya.credits import Credits
-from phaya.errors import WRONG_KEY, Fault, Invalid, NotFound, Unauthorized
+from phaya.errors import WRONG_KEY, Fault, Forbidden, Invalid, NotFound, Unauthorized
+from phaya.origins import Address, Network, read_networks, within
 from phaya.schema import accounts, keys, marks, padded
 
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 48
 PREFIX = 11  # "pk_" and eight characters: enough to find a key, useless to guess one
 
-SCOPES = ("generate", "chat", "webhooks")
+SCOPES = ("generate", "chat", "webhooks", "keys")
 """Scopes beside the paths of the services."""
 
 MISSING = "Send your API key as 'Authorization: Bearer pk_…' or 'X-API-Key: pk_…'."
+LONGEST_OVERLAP = 30 * DAY
+"""For how long the former text of a rotated key may go on."""
 FOREIGN = (
     "The secret of this machine is not the one that the keys in the database were made with. Give every node the same "
     "PHAYA_SECRET, or the same file 'secret' in its data folder."
@@ -36,7 +40,13 @@ FOREIGN = (
 _TAKEN = (
     select(keys)
     .join(accounts, accounts.c.id == keys.c.account_id)
-    .where(keys.c.prefix.in_(bindparam("starts", expanding=True)), accounts.c.suspended_at.is_(None))
+    .where(
+        or_(
+            keys.c.prefix.in_(bindparam("starts", expanding=True)),
+            keys.c.former_prefix.in_(bindparam("starts", expanding=True)),
+        ),
+        accounts.c.suspended_at.is_(None),
+    )
 )
 
 
@@ -54,7 +64,7 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class Key:
     """What a caller holds. `cap` bounds what it may ever spend, `rate` its requests a minute; empty `scopes`
-    allow everything."""
+    allow everything, and without `networks` it may be used from anywhere."""
 
     id: str
     account_id: str
@@ -66,6 +76,7 @@ class Key:
     expires_at: int | None
     revoked_at: int | None
     suspended_at: int | None = None
+    networks: tuple[Network, ...] = ()
 
     def ended(self, now: int) -> bool:
         """Whether it was revoked or has run out, and is good no more."""
@@ -78,6 +89,11 @@ class Key:
     def allows(self, *names: str) -> bool:
         """Whether one of the scopes is granted. Reading one's own jobs and credits needs none."""
         return not self.scopes or not self.scopes.isdisjoint(names)
+
+    def check_origin(self, address: Address | None) -> None:
+        """Raises Forbidden where the key is tied to networks and the address is in none of them."""
+        if self.networks and not within(address, self.networks):
+            raise Forbidden(f"This key may not be used from {address or 'an unknown address'}.")
 
 
 def draw_key() -> str:
@@ -162,6 +178,7 @@ def mint(
     scopes: Sequence[str] = (),
     rate: int | None = None,
     expires_at: int | None = None,
+    networks: Sequence[str] = (),
     draw: Callable[[], str] = draw_key,
 ) -> tuple[str, Key]:
     """Makes a key and returns its text, which is kept nowhere, beside what is. Raises Invalid."""
@@ -187,6 +204,7 @@ def mint(
             rate=rate,
             created_at=now,
             expires_at=expires_at,
+            networks=" ".join(map(str, read_networks(networks))),
         )
         .returning(keys)
     ).one()
@@ -208,9 +226,40 @@ def authenticate_all(connection: Connection, secret: bytes, texts: Sequence[str]
     found: list[Key | Unauthorized] = []
     for text in texts:
         mark = digest(secret, text)
-        held = (_key(row) for row in rows if row.prefix == text[:PREFIX] and hmac.compare_digest(row.hash, mark))
+        held = (_key(row) for row in rows if _is(row, mark, now))
         found.append(next((key for key in held if key.lives(now)), None) or Unauthorized(WRONG_KEY))
     return found
+
+
+def rotate(
+    connection: Connection,
+    secret: bytes,
+    account_id: str,
+    key_id: str,
+    now: int,
+    overlap: int,
+    draw: Callable[[], str] = draw_key,
+) -> tuple[str, Key]:
+    """Gives a key a new text, which is returned and kept nowhere; its former one is good for `overlap` milliseconds.
+
+    What the key may do and has spent stays, and a text from before the former one is good no more. Raises Invalid, or
+    NotFound where the account has no such living key.
+    """
+    if not 0 <= overlap <= LONGEST_OVERLAP:
+        raise Invalid(Fault("overlap", f"must be 0 to {LONGEST_OVERLAP // DAY} days"))
+    mine = select(keys).where(keys.c.id == key_id, keys.c.account_id == account_id)
+    row = connection.execute(mine.with_for_update()).one_or_none()
+    if row is None or not _key(row).lives(now):
+        raise NotFound("There is no such living key of this account.")
+    text = draw()
+    former = {"former_prefix": row.prefix, "former_hash": row.hash, "former_until": now + overlap}
+    after = connection.execute(
+        update(keys)
+        .where(keys.c.id == key_id)
+        .values(prefix=text[:PREFIX], hash=digest(secret, text), **former)
+        .returning(keys)
+    ).one()
+    return text, _key(after)
 
 
 def revoke(connection: Connection, account_id: str, key_id: str, now: int) -> bool:
@@ -267,6 +316,13 @@ def _own(connection: Connection, account_id: str, key_id: str) -> Key:
     return _key(row)
 
 
+def _is(row: Row[tuple[object, ...]], mark: str, now: int) -> bool:
+    """Whether a hash is the key's, or was until its rotation and still counts. Both are always compared."""
+    current = hmac.compare_digest(row.hash, mark)
+    former = hmac.compare_digest(row.former_hash or "", mark)
+    return current or (former and now < row.former_until)
+
+
 def _account(row: Row[tuple[object, ...]]) -> Account:
     return Account(row.id, row.email, Credits(row.balance), row.operator, row.suspended_at)
 
@@ -283,4 +339,5 @@ def _key(row: Row[tuple[object, ...]]) -> Key:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         suspended_at=row.suspended_at,
+        networks=read_networks(row.networks.split()),
     )

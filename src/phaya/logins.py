@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, delete, insert, select, update
 
 from phaya import audit, keys, ledger
@@ -31,14 +29,8 @@ SEEN_EVERY = 10 * MINUTE
 KEY_NAME = "console"
 RATE = 600
 """Requests a minute of a console's own key."""
-SHORTEST, LONGEST = 10, 200
-"""Characters of a password."""
 WRONG = "These do not fit together. Check the address, the password or the key, and try again."
 OVER = "This link was used or has run out. The operator makes a new one with 'phaya console link'."
-
-_hasher = PasswordHasher()
-NOBODY = _hasher.hash(secrets.token_hex(16))
-"""What a password is compared with where there is no account, so that both take the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +77,6 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def hashed(password: str) -> str:
-    """A password as it is stored; takes tens of milliseconds. Raises Invalid."""
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise Invalid(Fault("password", f"must have {SHORTEST} to {LONGEST} characters"))
-    return _hasher.hash(password)
-
-
-def fits(stored: str, password: str) -> bool:
-    """Whether a password is the stored one; takes tens of milliseconds."""
-    try:
-        return _hasher.verify(stored, password[: LONGEST + 1])
-    except (VerificationError, InvalidHashError):
-        return False
-
-
 def find(connection: Connection, email: str) -> Login | None:
     """The login of an account, if it has one."""
     row = connection.execute(
@@ -114,6 +91,12 @@ def may_enter(connection: Connection, login: Login, now: int) -> bool:
     """Whether a session of this login would live: its account and its key are neither suspended nor ended."""
     account = keys.find_account(connection, login.account_id)
     return account.suspended_at is None and keys.find(connection, login.key_id).lives(now)
+
+
+def renew_hash(connection: Connection, account_id: str, former: str, password: str) -> None:
+    """Keeps a password under today's parameters, unless it was changed meanwhile."""
+    mine = (logins.c.account_id == account_id) & (logins.c.password == former)
+    connection.execute(update(logins).where(mine).values(password=password))
 
 
 def begin(connection: Connection, token: str, account_id: str, key_id: str, now: int, *, owner: bool) -> None:

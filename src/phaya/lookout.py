@@ -50,11 +50,13 @@ class Lookout:
     What other processes write is seen at the next look; what this one writes, at once, through `nudge`.
     """
 
-    def __init__(self, database: Database, *, most: int = 100, tick: float = TICK) -> None:
-        """`most` is how many places one key may hold at a time, `tick` the seconds between two looks."""
+    def __init__(self, database: Database, *, most: int = 100, most_of_account: int = 500, tick: float = TICK) -> None:
+        """`most` and `most_of_account` are how many places one key, and all of an account, may hold at a time, `tick`
+        the seconds between two looks."""
         self._database = database
         self._tick = tick
         self._most = most
+        self._most_of_account = most_of_account
         self._waits: dict[str, set[_Wait]] = {}
         self._nudged: set[str] = set()
         self._woken = asyncio.Event()
@@ -91,8 +93,15 @@ class Lookout:
             self._woken.set()
 
     @contextlib.contextmanager
-    def place(self, key_id: str) -> Generator[None]:
-        """One of a key's places for the time of a wait or a stream. Raises TooManyRequests."""
+    def place(self, key_id: str, account_id: str = "") -> Generator[None]:
+        """One of a key's places, and of its account's, for the time of a wait or a stream. Raises TooManyRequests."""
+        account = f"account {account_id}"
+        if self._places[account] >= self._most_of_account:
+            raise TooManyRequests(
+                f"The keys of this account have {self._most_of_account} waits and event streams open, and may not have "
+                "more at a time (limit: open waits); end one, or poll without wait.",
+                1,
+            )
         if self._places[key_id] >= self._most:
             REFUSED.labels("waits").inc()
             raise TooManyRequests(
@@ -100,13 +109,14 @@ class Lookout:
                 "end one, or poll without wait.",
                 1,
             )
-        self._places[key_id] += 1
+        self._places.update((key_id, account))
         try:
             yield
         finally:
-            self._places[key_id] -= 1
-            if not self._places[key_id]:
-                del self._places[key_id]
+            for name in (key_id, account):
+                self._places[name] -= 1
+                if not self._places[name]:
+                    del self._places[name]
 
     @property
     def waiting(self) -> int:

@@ -26,7 +26,7 @@ from phaya.jobs import ERASED, Job, Lost, State, Step
 from phaya.limits import Limits
 from phaya.providers import Budget, Exhausted, NotThere, OutOfOrder, Rejected, Remote, Report, Unavailable, Unknown
 from phaya.providers.roster import circuits, fingerprint
-from phaya.results import Results, Unkept
+from phaya.results import Results, Unkept, size_of
 from phaya.turns import Turns
 from phaya.ways import Ways, pack_ways, unpack_ways
 from phaya.workflow import Workflow
@@ -168,6 +168,7 @@ class Moves:
             attempts=job.attempts + 1,
             next_at=self.clock.now() + LEASE,
         )
+        self.workflow.wake()  # the next one of its account may have been let into the line
         if self._overslept(job) and not await self.database.write(
             jobs.extend, job, self.clock.now() + LEASE, job.progress
         ):
@@ -359,6 +360,7 @@ class Moves:
             attempts=job.attempts + 1,
             next_at=self.clock.now() + LEASE,
         )
+        self.workflow.wake()
         try:
             kept, spent = await self._while_leased(
                 job, partial(self.results.make, job, call, self.workflow.roster.local(call))
@@ -417,7 +419,7 @@ class Moves:
     async def _finish(self, job: Job, kept: str, **values: Any) -> None:
         cost = self.results.cost(job, kept)
         written = {"results": kept, "progress": 1000, **values}
-        await self.database.write(end_job, job, self.clock.now(), State.COMPLETED, cost, written)
+        await self.database.write(end_job, job, self.clock.now(), State.COMPLETED, cost, written, size_of(kept))
         self.workflow.changed(job.id)
         self.workflow.spread()
         self.workflow.ended(job, State.COMPLETED)

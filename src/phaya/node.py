@@ -20,7 +20,9 @@ import structlog
 
 from phaya import __version__, jobs, keys, redaction
 from phaya.addresses import Fetcher, Guard
+from phaya.allowances import Allowance
 from phaya.board import Board
+from phaya.brake import Brake
 from phaya.checkout import Checkout
 from phaya.clock import DAY, SECOND, Clock
 from phaya.deliverer import Deliverer
@@ -28,10 +30,12 @@ from phaya.engine import Engine, engine
 from phaya.figures import Census
 from phaya.intake import Intake
 from phaya.keyring import Keyring
+from phaya.load import Load
 from phaya.lookout import Lookout
 from phaya.moves import Moves
 from phaya.offers import Offers
 from phaya.operator import Door
+from phaya.passwords import Hashing
 from phaya.providers.ffmpeg import Ffmpeg
 from phaya.providers.gemini import Gemini
 from phaya.providers.kie import Kie
@@ -239,14 +243,23 @@ async def _assemble(
         callback_base=_callback_base(settings, public_url),
         deadline_scale=settings.deadline_scale,
         sandbox=settings.sandbox,
+        allowance=Allowance(
+            settings.account_jobs,
+            settings.account_queue,
+            settings.account_storage_mb * 1_000_000,
+        ),
+        media_days=settings.media_days,
     )
     intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
     offers = Offers(tariff, workflow.roster, shared.breaker, clock)
-    lookout = Lookout(database, most=settings.open_waits)
+    lookout = Lookout(database, most=settings.open_waits, most_of_account=settings.account_waits)
     board = Board(database, clock)
     workflow.on_change(lookout.nudge)
     workflow.on_change(board.drop)
     stack.push_async_callback(lookout.close)
+    load = Load(settings.requests_at_once, lambda: lookout.waiting)
+    watching = asyncio.create_task(load.watch())
+    stack.callback(watching.cancel)
     stripe = (
         Stripe(session, settings.stripe_base_url, settings.stripe_secret_key) if settings.stripe_secret_key else None
     )
@@ -257,6 +270,7 @@ async def _assemble(
         settings, public_url, secret, clock, database, Keyring(database, secret, clock), shared.limits, results, intake,
         workflow, openrouter, tariff, shared.breaker, offers, lookout, board, checkout, Census(database, clock),
         Outlook(shared.breaker, storage, shared.limits.meters, kie, settings.kie_low_credits),
+        Brake(clock, settings.wrong_keys_per_minute), load, Hashing(),
     )  # fmt: skip
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from phaya import idempotency, jobs, ledger
+from phaya.allowances import GENEROUS, Allowance, Room
 from phaya.credits import NOTHING, Credits
 from phaya.errors import Conflict, NotEnoughCredits, PhayaError
 from phaya.idempotency import Answer, Stamp, Taken
 from phaya.jobs import Job
 from phaya.purses import Purses
+from phaya.schema import accounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class Opening:
     drafts: Sequence[Job]
     stamp: Stamp | None = None
     tell: Callable[[Credits], Answer] | None = None
+    usual: Allowance = GENEROUS
+    """What an account may hold, where it has no allowance of its own."""
+    media_days: float = 14
+    """How long files are kept."""
 
     @property
     def first(self) -> Job:
@@ -46,8 +52,8 @@ def open_one(connection: Connection, opening: Opening) -> Credits:
     """Writes jobs, their charges and the key of the request that asks for them, together; returns the balance.
 
     The key comes first: whoever is second with it must find the first one's answer, and not an empty balance.
-    Raises NotEnoughCredits or Unauthorized; Taken, Reused, InProgress or NotKept where the request, or its key, was
-    sent before.
+    Raises NotEnoughCredits or Unauthorized; TooManyRequests or StorageFull where the account holds as much as it may;
+    Taken, Reused, InProgress or NotKept where the request, or its key, was sent before.
     """
     drafts, stamp, first = opening.drafts, opening.stamp, opening.first
     if stamp is not None:
@@ -56,7 +62,10 @@ def open_one(connection: Connection, opening: Opening) -> Credits:
     price = sum((job.price for job in drafts), NOTHING)
     if left is not None and left < price:
         raise NotEnoughCredits(price, left)
-    for job in drafts:
+    # As a charge locks it: a new job of the account, written by others, does not wait for this.
+    connection.execute(select(accounts.c.id).where(accounts.c.id == first.account_id).with_for_update(key_share=True))
+    room = Room(connection, [first.account_id], first.created_at, opening.usual, opening.media_days)
+    for job in room.place(drafts):
         left = open_job(connection, job)
     assert left is not None
     _keep(connection, opening, left)
@@ -80,7 +89,10 @@ def open_many(connection: Connection, openings: Sequence[Opening]) -> list[Credi
             idempotency.claim(connection, opening.stamp, opening.first.id, opening.first.created_at)
         except (Taken, Conflict) as refused:
             outcomes[number] = refused
-    purses = Purses(connection, [opening.first for opening in openings])
+    firsts = [opening.first for opening in openings]
+    purses = Purses(connection, firsts)
+    whose = {first.account_id for first in firsts}
+    room = Room(connection, whose, firsts[0].created_at, openings[0].usual, openings[0].media_days)
     opened: list[Job] = []
     for number, opening in enumerate(openings):
         if outcomes[number] is not None or number in alone:
@@ -89,13 +101,16 @@ def open_many(connection: Connection, openings: Sequence[Opening]) -> list[Credi
             alone.add(number)
             _free(connection, opening)
             continue
+        placed: list[Job] = []
         try:
-            outcomes[number] = purses.charge(opening.drafts, opening.first.created_at)
+            placed = room.place(opening.drafts)
+            outcomes[number] = purses.charge(placed, opening.first.created_at)
         except PhayaError as refused:
             outcomes[number] = refused
+            room.leave(placed)
             _free(connection, opening)
         else:
-            opened.extend(opening.drafts)
+            opened.extend(placed)
     jobs.insert_jobs(connection, opened)
     purses.write()
     for opening, outcome in zip(openings, outcomes, strict=True):

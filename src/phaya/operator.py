@@ -22,7 +22,20 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
-from phaya import accounts, backlog, deeds, digest, inspection, keys, ledger, logins, reconciliation, sales, statements
+from phaya import (
+    accounts,
+    allowances,
+    backlog,
+    deeds,
+    digest,
+    inspection,
+    keys,
+    ledger,
+    logins,
+    reconciliation,
+    sales,
+    statements,
+)
 from phaya.clock import Clock, written
 from phaya.database import Database, InUse
 from phaya.engine import engine
@@ -104,9 +117,11 @@ COMMANDS: Mapping[str, Command] = {
     "keys create": accounts.create_key,
     "keys list": accounts.list_keys,
     "keys revoke": accounts.revoke_key,
+    "keys rotate": accounts.rotate_key,
     "keys suspend": accounts.suspend_key,
     "keys resume": accounts.resume_key,
     "keys cap": accounts.cap_key,
+    "accounts limits": allowances.command,
     "accounts list": accounts.listing,
     "accounts show": accounts.show,
     "accounts promote": accounts.promote,

@@ -199,6 +199,11 @@ def keys_of(results: str | None) -> list[str]:
     return [*(file["key"] for file in told.get("files", [])), *([told["sound"]] if told.get("sound") else [])]
 
 
+def size_of(results: str) -> int:
+    """How many bytes the files have that a row's `results` name."""
+    return sum(int(file["bytes"]) for file in orjson.loads(results)["files"])
+
+
 def _check_complete(service: type[Generation], files: int, facts: Mapping[str, JsonValue]) -> None:
     """Raises Unkept for a success that holds nothing of what the service sells."""
     if service.answer.media != "text":

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy import Connection, func, null, or_, select, update
 
-from phaya import deliveries, grants, idempotency, ledger
+from phaya import allowances, deliveries, grants, idempotency, ledger
 from phaya import jobs as rows
 from phaya.catalog import CATALOG
 from phaya.clock import DAY, HOUR, Clock
@@ -81,6 +81,7 @@ class Retention:
         await self._all_of(deliveries.forget, now - LOG)
         await self._all_of(idempotency.forget, now)
         await self._all_of(grants.forget, now)
+        await self._all_of(allowances.forget, now - self._media - DAY)
         await self._database.write(forget_meters, now - HOUR)
         if self._erased_at is None or now - self._erased_at >= DAY:
             await self._erase(now - self._contents)

@@ -68,7 +68,28 @@ keys = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("suspended_at", BigInteger),  # since when it is not taken; null = it is
+    Column("networks", Text, nullable=False, server_default=""),  # where it may be used from; empty: anywhere
+    Column("former_prefix", String(16), index=True),  # the text before its rotation, and until when it is good
+    Column("former_hash", String(64)),
+    Column("former_until", BigInteger),
     CheckConstraint("spent >= 0", name="spent_not_negative"),
+)
+
+allowances = Table(  # what an account may hold at a time, where the operator has set it apart; null = as all others
+    "allowances",
+    metadata,
+    Column("account_id", String(36), ForeignKey("accounts.id"), primary_key=True),
+    Column("jobs", Integer),
+    Column("queued", Integer),
+    Column("bytes", BigInteger),
+)
+
+holdings = Table(  # bytes that were stored for an account, by the day on which they came
+    "holdings",
+    metadata,
+    Column("account_id", String(36), ForeignKey("accounts.id"), primary_key=True),
+    Column("day", Integer, primary_key=True),  # since 1970
+    Column("bytes", BigInteger, nullable=False),
 )
 
 jobs = Table(
@@ -109,6 +130,24 @@ jobs = Table(
     Column("ended_at", BigInteger),
     Column("webhook_url", String(2048)),  # told of the end, besides the account's endpoints
     Column("cancel_at", BigInteger),  # when the user wants it cancelled, if it has not ended by then
+    Column("parked", Boolean, nullable=False, server_default=false()),  # behind others of its account, see lines.py
+    Index(
+        "ix_jobs_open",
+        "account_id",
+        "state",
+        "lane",
+        "parked",
+        "created_at",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index(
+        "ix_jobs_parked",
+        "account_id",
+        "lane",
+        sqlite_where=text("parked"),
+        postgresql_where=text("parked"),
+    ),
     Index("ix_jobs_account_id_created_at", "account_id", "created_at"),
     Index(
         "ix_jobs_due",

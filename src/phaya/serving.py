@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator
 import uvicorn
 from starlette.types import ASGIApp
 
+from phaya.connections import Connection
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 picks a free one. Raises OSError.
@@ -27,6 +29,23 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def configured(app: ASGIApp, *, stop_seconds: int, connection: type[Connection] = Connection) -> uvicorn.Config:
+    """How an app is served. Who a client is, only those of its `state.trusted_proxies` (networks as text) may say."""
+    proxies: list[str] = list(getattr(getattr(app, "state", None), "trusted_proxies", ()))
+    return uvicorn.Config(
+        app,
+        http=connection,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=stop_seconds,
+        timeout_keep_alive=75,
+        ws="none",
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
+    )
 
 
 class Server(uvicorn.Server):
@@ -53,12 +72,11 @@ class Nested(Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket) -> AsyncGenerator[None]:
+async def serving(
+    app: ASGIApp, listener: socket.socket, connection: type[Connection] = Connection
+) -> AsyncGenerator[None]:
     """Serves an app on a listening socket for as long as the block lasts."""
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=3, timeout_keep_alive=75, ws="none"
-    )
-    server = Nested(config)
+    server = Nested(configured(app, stop_seconds=3, connection=connection))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         if task.done():

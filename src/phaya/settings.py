@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from phaya.credits import Credits, credits
 
@@ -19,6 +21,38 @@ Network = IPv4Network | IPv6Network
 def is_postgresql(url: str) -> bool:
     """Whether an address of a database is one of PostgreSQL."""
     return url.partition("://")[0] in ("postgresql", "postgres")
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting's value must never be shown. Each of these may be read from a file instead."""
+    return not field.repr or str(field.alias).endswith(("_KEY", "_SECRET"))
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Secrets in files, as Docker, Kubernetes and systemd hand them over: `KIE_API_KEY_FILE` names the file that holds
+    KIE_API_KEY, and so for every secret."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
+        """The content of a secret's file without the last newline; None where no file is named.
+
+        Raises ValueError where the file cannot be read, or the secret itself is given beside it.
+        """
+        alias = str(field.alias)
+        name = os.environ.get(f"{alias}_FILE")
+        if not name or not is_secret(field):
+            return None, alias, False
+        if os.environ.get(alias):
+            raise ValueError(f"{alias} and {alias}_FILE are both given; one of them is enough")
+        try:
+            return Path(name).read_text().rstrip("\r\n"), alias, False
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ValueError(f"{alias}_FILE: {name} cannot be read: {why}") from None
+
+    def __call__(self) -> dict[str, str]:
+        """Every secret that is in a file."""
+        values = (self.get_field_value(field, name)[:2] for name, field in self.settings_cls.model_fields.items())
+        return {alias: value for value, alias in values if value is not None}
 
 
 def _split(value: object) -> object:
@@ -44,6 +78,18 @@ class Settings(BaseSettings):
 
     # A message about a mistake names the variable and what is allowed, never the value: it may be a secret.
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given in code first, then the environment, then the files that it names."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
 
     data_dir: Path = Field(
         default=Path("data"),
@@ -136,11 +182,57 @@ class Settings(BaseSettings):
         alias="PHAYA_POLLS_PER_MINUTE",
         description="Status requests a minute for each key.",
     )
+    wrong_keys_per_minute: int = Field(
+        default=30,
+        ge=1,
+        alias="PHAYA_WRONG_KEYS_PER_MINUTE",
+        description="Wrong keys that may come from one network address in a minute; after that only keys that were "
+        "good before are looked up from there. Each process counts for itself.",
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        alias="PHAYA_TRUSTED_PROXIES",
+        description="Networks of the reverse proxies before Phaya, comma-separated. Only what comes from them is asked "
+        "by `X-Forwarded-For` and `X-Forwarded-Proto` who the client is; from anywhere else these are ignored.",
+    )
     open_waits: int = Field(
         default=100,
         ge=1,
         alias="PHAYA_OPEN_WAITS",
         description="Waiting requests and event streams that each key may have open at a time in one process.",
+    )
+    account_jobs: int = Field(
+        default=20_000,
+        ge=1,
+        alias="PHAYA_ACCOUNT_JOBS",
+        description="Jobs and calls of one account that may be under way or wait, together.",
+    )
+    account_queue: int = Field(
+        default=10_000,
+        ge=1,
+        alias="PHAYA_ACCOUNT_QUEUE",
+        description="Jobs of one account that may wait to be begun. However many do, those of others are not kept "
+        "waiting for them.",
+    )
+    account_storage_mb: int = Field(
+        default=100_000,
+        ge=1,
+        alias="PHAYA_ACCOUNT_STORAGE_MB",
+        description="Millions of bytes of results and uploads that may be stored for one account.",
+    )
+    account_waits: int = Field(
+        default=500,
+        ge=1,
+        alias="PHAYA_ACCOUNT_WAITS",
+        description="Waiting requests and event streams that the keys of one account may have open together in one "
+        "process.",
+    )
+    requests_at_once: int = Field(
+        default=1000,
+        ge=1,
+        alias="PHAYA_REQUESTS_AT_ONCE",
+        description="Requests that one process works on at a time, without those that only wait for a job; more are "
+        "answered 503 at once. Reading has twice the room.",
     )
     openai_wait: float = Field(
         default=240,
@@ -374,6 +466,7 @@ class Settings(BaseSettings):
 
     _lists = field_validator(
         "allowed_networks",
+        "trusted_proxies",
         "cors_origins",
         "sandbox_paused",
         "kie_api_key",
@@ -383,7 +476,7 @@ class Settings(BaseSettings):
         mode="before",
     )(_split)
 
-    @field_validator("allowed_networks", mode="before")
+    @field_validator("allowed_networks", "trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, value: object) -> object:
         parts = _split(value)

@@ -9,6 +9,7 @@ from typing import Any
 
 from phaya import ledger
 from phaya.board import Board
+from phaya.brake import Brake
 from phaya.breaker import Circuits
 from phaya.checkout import Checkout
 from phaya.clock import Clock, written
@@ -19,8 +20,10 @@ from phaya.figures import Census
 from phaya.intake import Intake
 from phaya.keyring import Keyring
 from phaya.limits import Limits
+from phaya.load import Load
 from phaya.lookout import Lookout
 from phaya.offers import Offers
+from phaya.passwords import Hashing
 from phaya.providers.openrouter import OpenRouter
 from phaya.results import Results
 from phaya.settings import Settings
@@ -52,6 +55,9 @@ class System:
     checkout: Checkout
     census: Census
     outlook: Outlook
+    brake: Brake
+    load: Load
+    hashing: Hashing
     errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     def chat_provider(self) -> OpenRouter:

@@ -36,6 +36,8 @@ def read_settings() -> Settings:
         # Not the error's own text, which repeats what was given: that may be a secret.
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         stop(f"The environment has a mistake: {faults}")
+    except ValueError as error:  # a file that a secret is to be in
+        stop(f"The environment has a mistake: {error}")
 
 
 def stop(message: str, code: int = 1) -> NoReturn:

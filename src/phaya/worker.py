@@ -13,7 +13,7 @@ from contextlib import nullcontext
 
 import structlog
 
-from phaya import jobs, tracing
+from phaya import jobs, lines, tracing
 from phaya.clock import SECOND
 from phaya.jobs import Job
 from phaya.logs import job_id
@@ -29,6 +29,8 @@ RENEWAL = 5.0
 """Seconds between two renewals of the leases; several fit into one lease."""
 SWEEP = 600 * SECOND
 CHUNK = 200
+HALT = 3.0
+"""Seconds after which a line of jobs that has come to a halt is noticed."""
 
 
 class Worker:
@@ -60,6 +62,7 @@ class Worker:
         beside = [
             asyncio.create_task(self._sweep()),
             asyncio.create_task(self._cancel_late()),
+            asyncio.create_task(self._let_in()),
             asyncio.create_task(self._renew()),
         ]
         try:
@@ -141,6 +144,19 @@ class Worker:
             except Exception:
                 log.exception("worker.cancel_failed")
             await asyncio.sleep(1)
+
+    async def _let_in(self) -> None:
+        """Looks after lines that have come to a halt, which is rare; see lines.advance_all."""
+        workflow = self._workflow
+        while True:
+            await asyncio.sleep(HALT)
+            try:
+                if await workflow.database.read(lines.parked) and await workflow.database.write(
+                    lines.advance_all, workflow.clock.now(), CHUNK
+                ):
+                    self._woken.set()
+            except Exception:
+                log.exception("worker.line_failed")
 
     async def _sweep(self) -> None:
         """Deletes what is past its time."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from phaya import jobs, tracing
+from phaya.allowances import GENEROUS, Allowance
 from phaya.calls import Call, pack
 from phaya.clock import MINUTE, SECOND, Clock
 from phaya.closings import Closed, Closing, close_many, close_one, end_job
@@ -54,6 +55,8 @@ class Workflow:
         callback_base: str | None,
         deadline_scale: float = 1.0,
         sandbox: bool = False,
+        allowance: Allowance = GENEROUS,
+        media_days: float = 14,
     ) -> None:
         """`callback_base` is where providers reach us, `…/api/v1`; None where they cannot."""
         self.database = database
@@ -62,6 +65,9 @@ class Workflow:
         self.sandbox = sandbox
         self.callback_base = callback_base
         self._secret = secret
+        self.allowance = allowance
+        """What an account may hold at a time, where it has no allowance of its own."""
+        self.media_days = media_days
         self._scale = deadline_scale
         self._openings = Crowd[Opening, Credits](partial(_together, database, open_many, open_one))
         self._closings = Crowd[Closing, Closed](partial(_together, database, close_many, close_one))
@@ -141,12 +147,14 @@ class Workflow:
     ) -> Credits:
         """Writes new jobs and takes their price, of all or of none; returns the balance.
 
-        Raises NotEnoughCredits, or Unauthorized where the key has ended since the request came.
+        Raises NotEnoughCredits, Unauthorized where the key has ended since the request came, and TooManyRequests or
+        StorageFull where the account holds as much as it may.
+
 
         With a stamp the same request opens nothing twice: Taken, Reused, InProgress or NotKept is raised where it,
         or its key, was sent before. `tell` makes what is answered of the balance; it is kept for the next time.
         """
-        left = await self._openings.join(Opening(drafts, stamp, tell))
+        left = await self._openings.join(Opening(drafts, stamp, tell, self.allowance, self.media_days))
         for job in drafts:
             JOBS_OPENED.labels(job.service).inc()
         job_id.set(drafts[0].id)  # of the request that asks for it

@@ -9,10 +9,10 @@ from pathlib import Path
 from phaya.reference.commands import cli_page
 from phaya.reference.methods import methods_module
 from phaya.reference.services import price_list, service_pages
-from phaya.reference.settings import is_secret, settings_page
+from phaya.reference.settings import settings_page
 from phaya.reference.skill import skill_page
 
-__all__ = ["is_secret", "main", "pages", "price_list", "settings_page"]
+__all__ = ["main", "pages", "price_list", "settings_page"]
 
 ROOT = Path(__file__).resolve().parents[3]
 

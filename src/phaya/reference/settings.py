@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic.fields import FieldInfo
 
 from phaya.reference.markdown import NOTICE, page, table
-from phaya.settings import Settings
+from phaya.settings import Settings, is_secret
 
 
 def settings_page() -> str:
@@ -20,15 +20,12 @@ def settings_page() -> str:
             NOTICE,
             "Read from the environment once, at the start. A list is separated by commas; a switch is `true` or "
             "`false`. A value that cannot be read stops the start with a message. "
+            "Each secret may be in a file instead, which the variable with `_FILE` behind its name names, such as "
+            "`KIE_API_KEY_FILE=/run/secrets/kie`. "
             "[operating.md](operating.md) tells which of them matter first.",
             table(("Variable", "Default", "Meaning"), rows),
         ]
     )
-
-
-def is_secret(field: FieldInfo) -> bool:
-    """Whether a setting's value must never be shown."""
-    return not field.repr or str(field.alias).endswith(("_KEY", "_SECRET"))
 
 
 def _default(field: FieldInfo) -> str:

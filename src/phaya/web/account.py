@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 from phaya import grants, keys, ledger, statements
 from phaya.catalog.embedding import EmbeddingRequest
 from phaya.catalog.language import ChatRequest
+from phaya.clock import SECOND
 from phaya.credits import Credits
 from phaya.grants import Grant
 from phaya.ledger import Entry
@@ -50,6 +51,24 @@ def routes() -> APIRouter:
                 },
             }
         )
+
+    @router.post("/user/key/rotate", tags=["Account"], operation_id="rotate_key", responses=docs)
+    async def rotate(  # pyright: ignore[reportUnusedFunction]
+        phaya: Phaya,
+        caller: Requesting,
+        overlap: Annotated[
+            int, Query(alias="overlap_seconds", ge=0, le=2_592_000, description="For how long the former text goes on.")
+        ] = 86_400,
+    ) -> Json:
+        """A new text for the key that asks, shown in this answer only. It needs the scope `keys`."""
+        caller.need("keys")
+        now = phaya.clock.now()
+        text, key = await phaya.database.write(
+            keys.rotate, phaya.secret, caller.account_id, caller.key.id, now, overlap * SECOND
+        )
+        phaya.keyring.forget()
+        until = phaya.written(now + overlap * SECOND)
+        return Json({"success": True, "key": text, "key_id": key.id, "former_until": until})
 
     @router.get("/user/credits", tags=["Account"], operation_id="credits", responses=docs)
     async def balance(phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]

@@ -23,9 +23,10 @@ from phaya.client.amounts import read
 from phaya.client.refusals import refused
 from phaya.credits import credits
 from phaya.errors import Fault, Invalid, PhayaError
+from phaya.origins import address_of
 from phaya.system import System
 from phaya.web.answers import dumps, refusal
-from phaya.web.caller import credential
+from phaya.web.caller import credential, identify
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -59,7 +60,7 @@ class Agents:
         request = Request(scope, receive)
         phaya: System = self._app.state.system
         try:
-            await phaya.keyring.find(credential(request))
+            await identify(phaya, address_of(scope.get("client")), credential(request))
             _budget(request)
         except PhayaError as error:
             return await refusal(request, error)(scope, receive, send)
@@ -94,7 +95,8 @@ class Agents:
 
         def desk(context: Any) -> Desk:
             request: Request = context.request
-            return Desk(Inside(self._app, credential(request)), Budget(_budget(request)), shelf, local_files=False)
+            inside = Inside(self._app, credential(request), request.scope.get("client"))
+            return Desk(inside, Budget(_budget(request)), shelf, local_files=False)
 
         server = mcp_server(desk, local_files=False)
         told, whole = (
@@ -122,10 +124,12 @@ def _budget(request: Request) -> Decimal | None:
 class Inside:
     """The app's own REST API, asked within the process with a caller's key."""
 
-    def __init__(self, app: FastAPI, key: str) -> None:
+    def __init__(self, app: FastAPI, key: str, client: tuple[str, int] | None) -> None:
+        """`client` is where the agent's own request comes from: its key may be tied to that."""
         self._app: ASGIApp = app
         self._phaya: System = app.state.system
         self._key = key
+        self._client = client
 
     async def get(self, path: str) -> dict[str, Any]:
         """A GET below `/api/v1`. Raises ApiError."""
@@ -183,7 +187,7 @@ class Inside:
             "query_string": query.encode(),
             "root_path": "",
             "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
-            "client": None,
+            "client": self._client,
             "server": None,
         }
         gone, parts, begun = asyncio.Event(), [body], dict[str, Any]()

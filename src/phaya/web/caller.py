@@ -14,6 +14,7 @@ from phaya import keys
 from phaya.errors import Forbidden, Unauthorized
 from phaya.keys import Key
 from phaya.limits import Quota, QuotaSpent
+from phaya.origins import Address, address_of, household
 from phaya.system import System
 
 REQUESTS, POLLS = "requests", "polls"
@@ -75,10 +76,28 @@ def allowance(phaya: System, key: Key, quota: str) -> int:
     return max(limit, key.rate * 10) if polls else key.rate
 
 
+async def identify(phaya: System, address: Address | None, text: str) -> Key:
+    """The living key with this text, where it may be used from this address: the one way in for keys, at every door.
+
+    Raises Unauthorized, Forbidden where the key is tied to other networks, or TooManyRequests where too many wrong keys
+    came from there.
+    """
+    stranger = household(address)
+    phaya.brake.check(stranger, text)
+    try:
+        key = await phaya.keyring.find(text)
+    except Unauthorized:
+        phaya.brake.wrong(stranger)
+        raise
+    phaya.brake.right(text)
+    key.check_origin(address)
+    return key
+
+
 async def enter(request: Request, quota: str) -> Caller:
-    """The caller, counted in one of the key's windows. Raises Unauthorized or QuotaSpent."""
+    """The caller, counted in one of the key's windows. Raises what `identify` raises, or QuotaSpent."""
     phaya = system(request)
-    key = await phaya.keyring.find(credential(request))
+    key = await identify(phaya, address_of(request.scope.get("client")), credential(request))
     await admit(request, phaya, key, quota)
     return Caller(key)
 
@@ -96,7 +115,7 @@ async def polling(request: Request) -> Caller:
 async def listening(request: Request) -> AsyncGenerator[Caller]:
     """The caller of an event stream: it counts as a poll, and holds a place until the stream ends."""
     caller = await enter(request, POLLS)
-    with system(request).lookout.place(caller.key.id):
+    with system(request).lookout.place(caller.key.id, caller.account_id):
         yield caller
 
 

@@ -10,6 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from sqlalchemy import func, select
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from phaya.errors import Fault, Invalid, NotFound, PhayaError
 from phaya.idempotency import Taken
@@ -36,6 +38,7 @@ from phaya.web.caller import Phaya, QuotaHeaders
 from phaya.web.openai import install as install_openai
 from phaya.web.paths import Signpost
 from phaya.web.repeats import replayed
+from phaya.web.threshold import Threshold
 
 log = structlog.get_logger()
 
@@ -44,6 +47,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
     """Hangs every route, error shape and header into the app."""
     app.add_middleware(Signpost)
     app.add_middleware(QuotaHeaders)
+    app.add_middleware(Threshold)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -67,6 +71,7 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
     app.add_exception_handler(Taken, replayed)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_exception_handler(HTTPException, _missed)
+    app.add_exception_handler(ClientDisconnect, _vanished)
     app.add_exception_handler(Exception, broken)
 
 
@@ -94,6 +99,7 @@ def _health() -> APIRouter:
         body = {
             "status": "not ready" if troubles else "ready",
             "troubles": troubles,
+            "load": phaya.load.told,
             "sandbox": phaya.settings.sandbox,
             # Without the shared limits each node keeps its own, and all goes on.
             "limits": f"local since {phaya.written(alone)}" if (alone := meters.alone_since) else meters.place,
@@ -138,6 +144,12 @@ async def _missed(request: Request, error: Exception) -> Json:
         answer.headers["Allow"] = allowed
         return answer
     return refusal(request, _Other(error.status_code, str(error.detail)))
+
+
+async def _vanished(request: Request, error: Exception) -> Response:
+    """The client has gone before its request was whole: nobody reads the answer, and nothing is wrong here."""
+    log.info("request.abandoned", path=request.url.path)
+    return Response(status_code=400)
 
 
 async def broken(request: Request, error: Exception) -> Json:

@@ -27,7 +27,7 @@ from phaya.telling import Status
 from phaya.web import chat
 from phaya.web.access import ROUTE
 from phaya.web.answers import refusal
-from phaya.web.caller import POLLS, REQUESTS, Caller, allowance, enter, given_key
+from phaya.web.caller import POLLS, REQUESTS, Caller, address_of, allowance, enter, given_key, identify
 from phaya.web.generations import Home, homes, place, unknown
 from phaya.web.openai import conversation
 from phaya.web.repeats import Repeatable, repeatable, replayed
@@ -68,7 +68,8 @@ class Express:
             return False
         path: str = scope["path"]
         if scope["method"] == "GET":
-            if (home := self._homes.get(path[: -ID - 1])) is not None and path[-ID - 1] == "/" and path.isascii():
+            home = self._homes.get(path[: -ID - 1])
+            if home is not None and path[-ID - 1] == "/" and path.isascii() and not phaya.load.late:
                 headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each counts
                 if DETOURS.isdisjoint(headers):
                     scope[ROUTE] = home.template
@@ -76,10 +77,14 @@ class Express:
                     return True
             return False
         lane = self._lanes.get(path) if scope["method"] == "POST" else None
-        if lane is None or not DETOURS.isdisjoint(dict(scope["headers"])):
-            return False
+        if lane is None or phaya.load.full(reading=False) or not DETOURS.isdisjoint(dict(scope["headers"])):
+            return False  # what there is no time for is refused there, too
         scope[ROUTE] = path
-        await self._take(lane, scope, receive, send, phaya)
+        phaya.load.requests += 1
+        try:
+            await self._take(lane, scope, receive, send, phaya)
+        finally:
+            phaya.load.requests -= 1
         return True
 
     async def _take(self, lane: Lane, scope: Scope, receive: Receive, send: Send, phaya: System) -> None:
@@ -108,7 +113,9 @@ async def _status(
     quota: Quota | None = None
     try:
         text = given_key(_said(headers, b"authorization"), _said(headers, b"x-api-key"))
-        key = phaya.keyring.held(text, now) or await phaya.keyring.find(text)
+        key = phaya.keyring.held(text, now)
+        if key is None or key.networks:
+            key = await identify(phaya, address_of(scope.get("client")), text)
         quota = await phaya.limits.take(key.id, POLLS, allowance(phaya, key, POLLS))
         notice = phaya.board.held(job_id, now) or await phaya.board.notice(job_id)
         job = notice.job

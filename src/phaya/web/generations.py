@@ -43,19 +43,50 @@ LARGEST_BODY = 32_000_000
 """Bytes of a JSON body at the most; inputs may be data URLs."""
 
 
+LARGEST_TEXT = 4_000_000
+"""The same where there is nothing in it but text."""
+
+
 async def read_json(request: Request, largest: int = LARGEST_BODY) -> Any:
-    """The request's JSON body. Raises TooLarge, or Invalid where it is no JSON."""
+    """The request's JSON body. Raises TooLarge, before it is read where its length is told, or Invalid where it is no
+    JSON, or holds a character that no text has."""
+    too_large = TooLarge(f"The body has more than {largest / 1e6:g} MB.")
+    told = request.headers.get("content-length", "")
+    if told.isdigit() and (len(told) > 12 or int(told) > largest):
+        raise too_large
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > largest:
-            raise TooLarge(f"The body has more than {largest // 1_000_000} MB.")
+            raise too_large
     try:
-        read = orjson.loads(body)
-        asked.set(read)
-        return read
+        found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Invalid(Fault("body", f"is not JSON: {error}", "json_invalid")) from None
+    if b"\\u0000" in body and (field := _with_nul(found)) is not None:
+        raise Invalid(Fault(field or "body", "must not hold the character U+0000", "nul"))
+    asked.set(found)
+    return found
+
+
+def _with_nul(value: Any, name: str = "") -> str | None:
+    """Where the character U+0000 is, which PostgreSQL cannot keep; orjson lets nothing be nested deeper than we may."""
+    if isinstance(value, str):
+        return name if "\0" in value else None
+    if isinstance(value, list):
+        inner = ((_with_nul(one, name)) for one in value)  # pyright: ignore[reportUnknownVariableType]
+    elif isinstance(value, dict):
+        if any("\0" in field for field in value):  # pyright: ignore[reportUnknownVariableType]
+            return name
+        inner = (_with_nul(one, name or field) for field, one in value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    else:
+        return None
+    return next((field for field in inner if field is not None), None)
+
+
+def largest_body(service: type[Generation]) -> int:
+    """Bytes of a body that asks for a service."""
+    return LARGEST_BODY if service.inputs() else LARGEST_TEXT
 
 
 def strictly(request: Request, phaya: System) -> bool:
@@ -123,7 +154,7 @@ def _add_service(router: APIRouter, service: type[Generation], tariff: Tariff) -
 
     async def estimate(request: Request, phaya: Phaya, caller: Requesting) -> Json:
         phaya.tariff.serve(service.path)
-        body = await read_json(request)
+        body = await read_json(request, largest_body(service))
         accepted = accept(service, body, strict=strictly(request, phaya))
         return Json(await quote(phaya, caller, accepted))
 
@@ -223,7 +254,7 @@ async def place(
     Raises what can be wrong with it, and Taken where the request was accepted before.
     """
     caller.need(service.path, "generate")
-    body, strict = await read_json(request), strictly(request, phaya)
+    body, strict = await read_json(request, largest_body(service)), strictly(request, phaya)
     stamp = sent.stamp(caller, body)
     order = await draft(phaya, caller, service, body, strict=strict, stamp=stamp, cancel_after=cancel_after)
     if not isinstance(order, Order):

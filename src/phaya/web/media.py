@@ -15,12 +15,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from phaya import jobs
+from phaya import allowances, jobs
 from phaya.clock import DAY
 from phaya.errors import Fault, Invalid, TooLarge
 from phaya.system import System
 from phaya.web.answers import Json
-from phaya.web.caller import Phaya, Polling, Requesting
+from phaya.web.caller import Caller, Phaya, Polling, Requesting
 from phaya.web.openapi import plain_docs
 
 ENVELOPE = 64_000
@@ -55,7 +55,7 @@ def routes() -> APIRouter:
     async def upload(request: Request, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """Keeps a picture, film or sound for a while; its `url` is good as any input."""
         caller.need("media/upload", "generate")
-        return Json(await keep_file(request, phaya))
+        return Json(await keep_file(request, phaya, caller))
 
     @router.get("/media/queue/stats", operation_id="media_queue_stats", responses=plain_docs())
     async def stats(phaya: Phaya, caller: Polling) -> Json:  # pyright: ignore[reportUnusedFunction]
@@ -68,11 +68,17 @@ def routes() -> APIRouter:
     return router
 
 
-async def keep_file(request: Request, phaya: System) -> dict[str, object]:
-    """Keeps the file of a multipart form and tells what it is. Raises Invalid or TooLarge."""
+async def keep_file(request: Request, phaya: System, caller: Caller) -> dict[str, object]:
+    """Keeps the file of a multipart form and tells what it is. Raises Invalid, TooLarge, or StorageFull where the
+    caller's account has no room for it."""
+    workflow = phaya.workflow
     with tempfile.TemporaryDirectory(dir=phaya.intake.folder) as folder:
         file = Path(folder) / "upload"
         await _receive(request, file, phaya.settings.upload_bytes)
+        size, now = file.stat().st_size, phaya.clock.now()
+        await phaya.database.write(
+            allowances.take_in, caller.account_id, size, workflow.allowance, now, workflow.media_days
+        )  # fmt: skip
         key, found = await phaya.intake.keep_upload(file)
     return {
         "success": True,

@@ -68,7 +68,7 @@ class Patience:
 
     def place(self, phaya: System, caller: Caller) -> contextlib.AbstractContextManager[None]:
         """One of the key's places, where there is to be waited. Raises TooManyRequests."""
-        return phaya.lookout.place(caller.key.id) if self.seconds else contextlib.nullcontext()
+        return phaya.lookout.place(caller.key.id, caller.account_id) if self.seconds else contextlib.nullcontext()
 
     async def end_of(self, job_id: str, request: Request, phaya: System) -> None:
         """Returns when the job has ended, the time is over, or the client has hung up."""

@@ -134,7 +134,7 @@ async def upload(visit: Visit) -> Response:
     """A file that was dropped into a form."""
     caller = await visit.admitted()
     caller.need("media/upload", "generate")
-    return Json(await keep_file(visit.request, visit.phaya))
+    return Json(await keep_file(visit.request, visit.phaya, caller))
 
 
 async def _asked_before(visit: Visit, service: type[Generation], job_id: str) -> Mapping[str, Any]:

@@ -72,7 +72,7 @@ async def events(visit: Visit) -> Response:
     """The job's states as they change, as at the API's route."""
     phaya, caller = visit.phaya, await visit.polling()
     place = contextlib.ExitStack()
-    place.enter_context(phaya.lookout.place(caller.key.id))
+    place.enter_context(phaya.lookout.place(caller.key.id, caller.account_id))
     try:
         find = partial(any_job, phaya, caller, visit.request.path_params["job"])
         return _Held(place, await event_answer(visit.request, phaya, find, partial(told, phaya)))

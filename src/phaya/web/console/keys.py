@@ -12,7 +12,7 @@ from starlette.responses import Response
 from phaya import keys, logins
 from phaya.clock import DAY
 from phaya.credits import credits
-from phaya.errors import Fault, Forbidden, Invalid, PhayaError
+from phaya.errors import Fault, Forbidden, Invalid, NotFound, PhayaError
 from phaya.keys import SCOPES
 from phaya.web.console.visit import Visit, add
 
@@ -22,6 +22,7 @@ def install(router: APIRouter) -> None:
     add(router, "/keys", page)
     add(router, "/keys", make, "POST")
     add(router, "/keys/{key}/revoke", revoke, "POST")
+    add(router, "/keys/{key}/rotate", rotate, "POST")
 
 
 async def page(visit: Visit) -> Response:
@@ -43,6 +44,7 @@ async def make(visit: Visit) -> Response:
             "rate": int(rate) if rate else None,
             "expires_at": phaya.clock.now() + int(days) * DAY if days else None,
             "scopes": scopes,
+            "networks": form.get("networks", "").replace(",", " ").split(),
         }
 
         def mint(connection: Connection, now: int) -> str:
@@ -53,6 +55,22 @@ async def make(visit: Visit) -> Response:
         return await _page(visit, 422, message=visit.say("keys.number"))
     except PhayaError as error:
         return await _page(visit, error.status, message=visit.tell(error))
+    return await _page(visit, made=text)
+
+
+async def rotate(visit: Visit) -> Response:
+    """A new text for a key; the former one goes on for a day."""
+    _owner(visit)
+    phaya, key_id = visit.phaya, visit.request.path_params["key"]
+    mine = await phaya.database.read(logins.own_keys, visit.account_id)
+    if key_id not in {key.id for key, _, _ in mine}:
+        return visit.back("/keys")
+    try:
+        text, _ = await phaya.database.write(
+            keys.rotate, phaya.secret, visit.account_id, key_id, phaya.clock.now(), DAY
+        )  # fmt: skip
+    except NotFound as error:
+        return await _page(visit, error.status, message=error.message)
     return await _page(visit, made=text)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from phaya import logins
+from phaya import logins, passwords
 from phaya.errors import Fault, Invalid, Unauthorized
+from phaya.origins import address_of, household
+from phaya.web.caller import identify
 from phaya.web.console import layout, messages
 from phaya.web.console.visit import Visit, add
 
@@ -38,20 +38,23 @@ async def sign_in(visit: Visit) -> Response:
     """By e-mail and password, or by a key. Whatever is wrong, the words are the same."""
     phaya, form = visit.phaya, visit.form
     email, password, text = form.get("email", ""), form.get("password", ""), form.get("key", "").strip()
-    client = visit.request.client
-    await phaya.limits.take(client.host if client else "nowhere", "sign-ins", TRIES_OF_ADDRESS)
+    address = address_of(visit.request.scope.get("client"))
+    await phaya.limits.take(household(address), "sign-ins", TRIES_OF_ADDRESS)
     try:
         if text:
-            key = await phaya.keyring.find(text)
+            key = await identify(phaya, address, text)
             return await _let_in(visit, key.account_id, key.id, owner=False)
         await phaya.limits.take(logins.digest(email.strip().lower()), "sign-ins", TRIES_OF_ACCOUNT)
         login = await phaya.database.read(logins.find, email)
-        fits = await asyncio.to_thread(logins.fits, login.password if login else logins.NOBODY, password)
+        fits = await phaya.hashing.run(passwords.fits, login and login.password, password)
         if login is None or not fits:
             raise Unauthorized(logins.WRONG)
         if not await phaya.database.read(logins.may_enter, login, phaya.clock.now()):
             message = visit.say("sign.closed")
             return await visit.render("sign-in.html", 403, next=_next(visit), message=message, email=email)
+        if passwords.outdated(login.password):
+            renewed = await phaya.hashing.run(passwords.hashed, password)
+            await phaya.database.write(logins.renew_hash, login.account_id, login.password, renewed)
         return await _let_in(visit, login.account_id, login.key_id, owner=True)
     except Unauthorized:
         message = visit.say("sign.wrong")
@@ -84,7 +87,7 @@ async def accept(visit: Visit) -> Response:
     try:
         if form.get("password", "") != form.get("again", ""):
             raise Invalid(Fault("password", visit.say("sign.unlike")))
-        password = await asyncio.to_thread(logins.hashed, form.get("password", ""))
+        password = await phaya.hashing.run(passwords.hashed, form.get("password", ""))
         now = phaya.clock.now()
         login = await phaya.database.write(logins.accept, phaya.secret, token, email, password, now)
     except Invalid as error:

@@ -20,6 +20,7 @@ from phaya.catalog.language import ChatRequest
 from phaya.catalog.service import Generation
 from phaya.errors import Fault, Forbidden, Invalid, NotFound, PhayaError, TooLarge, Unauthorized
 from phaya.logins import Session
+from phaya.origins import address_of
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import POLLS, REQUESTS, Caller, admit, system
@@ -150,6 +151,8 @@ async def _enter(visit: Visit, *, public: bool, office: bool) -> Visit:
         raise NotFound(visit.say("office.none"))
     if session is None and not public:
         raise Unauthorized("Sign in first.")
+    if session is not None:
+        session.key.check_origin(address_of(request.scope.get("client")))
     if session is not None and phaya.clock.now() - session.seen_at > logins.SEEN_EVERY:
         await phaya.database.write(logins.seen, session.hash, phaya.clock.now())
     form: ImmutableMultiDict[str, str] = ImmutableMultiDict()

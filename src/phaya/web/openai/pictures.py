@@ -19,7 +19,7 @@ from phaya.jobs import Job
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Requesting
-from phaya.web.generations import read_json, strictly
+from phaya.web.generations import LARGEST_TEXT, read_json, strictly
 from phaya.web.openai import names
 from phaya.web.openai.waiting import Bought, bought, content, files, finished
 from phaya.web.repeats import Sent
@@ -43,7 +43,7 @@ def routes() -> APIRouter:
     async def generate(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Takes `model`, `prompt`, `n`, `size`, `response_format` and the service's own fields; waits for the
         pictures. After the time-out it is 504 with the job's id, and the job goes on."""
-        body = await read_json(request)
+        body = await read_json(request, LARGEST_TEXT)
         stamp = sent.stamp(caller, body)
         return await _made(phaya, caller, body, strict=strictly(request, phaya), stamp=stamp)
 

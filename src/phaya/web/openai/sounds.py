@@ -13,7 +13,7 @@ from phaya.idempotency import Stamp
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Requesting
-from phaya.web.generations import read_json, strictly
+from phaya.web.generations import LARGEST_TEXT, read_json, strictly
 from phaya.web.openai import names
 from phaya.web.openai.recoding import FORMS, recoded
 from phaya.web.openai.waiting import Bought, bought, content, files, finished
@@ -39,7 +39,7 @@ def routes() -> APIRouter:
     async def speech(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Takes `input`, `voice`, `model`, `response_format` (mp3 opus aac flac wav pcm) and `speed`; answers with
         the sound. After the time-out it is 504 with the job's id, and the job goes on."""
-        body = await read_json(request)
+        body = await read_json(request, LARGEST_TEXT)
         stamp = sent.stamp(caller, body)
         return await _spoken(phaya, caller, body, strict=strictly(request, phaya), stamp=stamp)
 
