@@ -84,6 +84,8 @@ async def test_every_action_leaves_exactly_one_line_that_says_who_did_what_to_wh
         ("keys cap", {**of_key, "cap": "9"}),
         ("keys suspend", of_key),
         ("keys resume", of_key),
+        ("keys rotate", {**of_key, "overlap_seconds": 60}),
+        ("accounts limits", {"account": EMAIL, "jobs": "9", "media_days": 14}),
         ("keys revoke", of_key),
         ("accounts promote", {"account": EMAIL}),
         ("accounts demote", {"account": EMAIL}),

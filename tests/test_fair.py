@@ -185,7 +185,7 @@ async def test_stored_bytes_are_counted_until_they_are_deleted(database: Databas
     later = NOW + 16 * DAY
     await database.write(allowances.take_in, account, 1000, allowed, later, 14)
     assert await database.write(allowances.forget, later - 15 * DAY, 100) == 1
-    assert await database.read(allowances.stored, account, later, 14) == 1000
+    assert await database.read(allowances.stored, [account], later, 14) == {account: 1000}
 
 
 async def test_uploads_at_once_do_not_exceed_the_room(database: Database) -> None:
@@ -245,4 +245,4 @@ async def test_ten_thousand_jobs_behind_the_line_are_not_looked_at(database: Dat
     due = await database.write(jobs.claim, REMOTE, 64, NOW + 1000, 20_000)
 
     assert [job.id for job in due] == [f"a-{REMOTE}-0", f"a-{REMOTE}-1"]
-    assert await database.read(lines.count, owner[0].id) == {REMOTE: (10_000, 0, 2)}
+    assert await database.read(lines.count, [owner[0].id]) == {owner[0].id: {REMOTE: (10_000, 0, 2)}}

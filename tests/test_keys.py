@@ -144,7 +144,9 @@ async def test_the_same_answer_whatever_is_wrong_with_a_key(guarded: Phaya) -> N
 
     answers = [await guarded.get("user/credits", key=one, X_Forwarded_For="203.0.113.9") for one in tried]
 
-    assert {(answer.status, answer.content) for answer in answers} == {(401, answers[0].content)}
+    told = [{**answer.json, "request_id": None} for answer in answers]
+    assert {answer.status for answer in answers} == {401}
+    assert told == told[:1] * len(tried)
 
 
 async def test_a_forwarded_address_is_believed_from_a_trusted_proxy_only(phaya: Phaya) -> None:
@@ -252,9 +254,8 @@ def test_every_secret_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.Monke
         if not is_secret(field):
             continue
         file = tmp_path / name
-        value = (
-            "postgresql://u:p@h/d" if name == "database_url" else "redis://h:1" if name == "redis_url" else "a secret"
-        )
+        addresses = {"database_url": "postgresql://u:p@h/d", "redis_url": "redis://h:1", "digest_webhook": "https://h/x"}
+        value = addresses.get(name, "a long enough secret")
         file.write_text(f"{value}\n")
         with monkeypatch.context() as environment:
             environment.delenv(str(field.alias), raising=False)
