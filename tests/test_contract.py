@@ -233,8 +233,8 @@ async def test_a_strangers_job_is_as_unknown_as_none(phaya: Phaya) -> None:
     stranger = await phaya.new_key()
     unknown = "3f0c9a52-0000-4000-8000-000000000000"
 
-    of_another = await phaya.get(f"text-to-image/status/{created['job_id']}", key=stranger)
-    of_nobody = await phaya.get(f"text-to-image/status/{unknown}", key=stranger)
+    of_another = await phaya.get(f"text-to-image/status/{created['job_id']}", key=stranger, X_Request_Id="same")
+    of_nobody = await phaya.get(f"text-to-image/status/{unknown}", key=stranger, X_Request_Id="same")
 
     assert of_another.status == of_nobody.status == 404
     assert of_another.content.replace(created["job_id"].encode(), unknown.encode()) == of_nobody.content

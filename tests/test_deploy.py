@@ -27,6 +27,7 @@ from phaya.settings import Settings
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
+_INSTALLED = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 _VARIABLE = re.compile(r"\b(?:PHAYA|KIE|OPENROUTER|GEMINI|STRIPE)_[A-Z_]*[A-Z]\b")
@@ -247,14 +248,14 @@ def test_what_the_example_switches_off_can_be_switched_on(monkeypatch: pytest.Mo
     assert Settings().sandbox_url == "http://sandbox:8010"
 
 
-@pytest.mark.parametrize("file", [ROOT / "Dockerfile", *sorted(DEPLOY.iterdir())], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [ROOT / "Dockerfile", *_INSTALLED], ids=lambda file: file.name)
 def test_every_variable_of_an_installation_is_a_setting(file: Path) -> None:
     known = {str(field.alias) for field in Settings.model_fields.values()}
 
     assert set(_VARIABLE.findall(file.read_text())) - known == set()
 
 
-@pytest.mark.parametrize("file", [ROOT / "Dockerfile", *sorted(DEPLOY.iterdir())], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [ROOT / "Dockerfile", *_INSTALLED], ids=lambda file: file.name)
 def test_every_page_that_an_installation_names_exists(file: Path) -> None:
     assert [page for page in re.findall(r"docs/[\w/-]+\.md", file.read_text()) if not (ROOT / page).exists()] == []
 

@@ -26,6 +26,7 @@ ERROR: Schema = {
         "error": {"type": "string", "description": "A short code."},
         "message": {"type": "string", "description": "One sentence: what is wrong and what is allowed."},
         "detail": {"description": "The same sentence; for 422 a list of faults with `loc`, `msg` and `type`."},
+        "request_id": {"type": ["string", "null"], "description": "The answer's `X-Request-Id`."},
     },
 }
 
