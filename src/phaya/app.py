@@ -37,7 +37,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=lambda app: _running(app, settings, tariff, public_url, clock, only),
     )
-    doors.install(app, settings, tariff)
+    doors.install(app, settings, tariff, public_url)
     return app
 
 
