@@ -38,7 +38,7 @@ _CHILD = Path(__file__).with_name("download_child.py")
 # Deno alone; what would tell of other processes there is out of its reach.
 _READABLE = tuple(
     Path(path)
-    for path in (sys.prefix, sys.base_prefix, Path(__file__).parents[1], "/etc/ssl", "/etc/pki", "/etc/ca-certificates",
+    for path in (sys.prefix, sys.base_prefix, Path(__file__).parents[2], "/etc/ssl", "/etc/pki", "/etc/ca-certificates",
                  "/etc/mime.types", "/etc/os-release", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf",
                  "/etc/host.conf", "/etc/gai.conf")
 )  # fmt: skip
