@@ -17,6 +17,7 @@ import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 
 from phaya.providers.child import Limits, missing_walls, run_child
+from phaya.providers.ytdlp import confinement
 
 pytestmark = [
     pytest.mark.anyio,
@@ -26,6 +27,7 @@ READS = (Path(sys.prefix), Path(sys.base_prefix))
 LIMITS = Limits(cpu_seconds=10, memory_bytes=1 << 30, file_bytes=1 << 20, wall_seconds=20, reads=READS)
 FFMPEG = replace(LIMITS, memory_bytes=4 << 30, reads=())
 REFUSED = "PermissionError"
+FFMPEG_PROGRAM = imageio_ffmpeg.get_ffmpeg_exe()
 
 
 def landlock() -> int:
@@ -147,6 +149,17 @@ async def test_a_child_with_a_way_out_has_no_other(folder: Path, act: str) -> No
     assert (await said(folder, f"import socket; {act}", replace(LIMITS, ports=[1]))).startswith(REFUSED)
 
 
+@needs_landlock
+@pytest.mark.parametrize(
+    "act", ["open(f'/proc/{os.getppid()}/environ')", "open('/etc/passwd')", "open('../secret')", "socket.socket(1)"]
+)
+async def test_a_download_reads_nothing_of_ours(folder: Path, act: str) -> None:
+    """Also where it may start a JavaScript runtime."""
+    limits = confinement(Path(FFMPEG_PROGRAM), Path("/bin/true"), 80, seconds=20, most=1000)
+
+    assert (await said(folder, f"import os, socket; {act}", limits)).startswith(REFUSED)
+
+
 FORKS = """
 import os, time
 count = 0
@@ -191,7 +204,6 @@ async def test_a_fork_bomb_of_a_program_that_may_fork_is_stopped_by_its_limit(tm
     assert 0 < count <= 20
 
 
-FFMPEG_PROGRAM = imageio_ffmpeg.get_ffmpeg_exe()
 PICTURES = ("-f", "lavfi", "-i", "testsrc=s=64x64:d=1")
 WIDE_OPEN = ("-nostdin", "-v", "error", "-y", "-protocol_whitelist", "file,http,tcp,crypto,data")
 SCRIPTS = {

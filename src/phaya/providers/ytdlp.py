@@ -34,8 +34,8 @@ REMEMBERED_SECONDS = 120.0
 REMEMBERED = 256
 
 _CHILD = Path(__file__).with_name("download_child.py")
-# The code that runs there, and what certificates are checked and a proxy's name is looked up by. `/proc` is for
-# Deno alone; what would tell of other processes there is out of its reach.
+# The code that runs there, and what certificates are checked and a proxy's name is looked up by. Never `/proc`: our
+# environment can be read there, and Deno 2.9 does without.
 _READABLE = tuple(
     Path(path)
     for path in (sys.prefix, sys.base_prefix, Path(__file__).parents[2], "/etc/ssl", "/etc/pki", "/etc/ca-certificates",
@@ -190,15 +190,8 @@ class YtDlp:
         }
         (folder / "order.json").write_text(json.dumps(order))
         seconds = LOOK_SECONDS if look else self._wall_seconds
-        limits = Limits(
-            cpu_seconds=math.ceil(seconds * 2),
-            memory_bytes=_DENO_MEMORY if deno else _MEMORY,
-            file_bytes=most * 2 + (64 << 20),
-            wall_seconds=seconds,
-            reads=[*_READABLE, Path(ffmpeg), *([Path(deno), Path("/proc")] if deno else [])],
-            ports=[port_of(proxy)],
-            datagrams=self._proxy is not None,  # its name is looked up in the child
-            forks=True,
+        limits = confinement(
+            Path(ffmpeg), deno and Path(deno), port_of(proxy), seconds=seconds, most=most, names=self._proxy is not None
         )
         words: dict[str, Any] = {}
         argv = (sys.executable, "-I", str(_CHILD))
@@ -220,6 +213,23 @@ class YtDlp:
             return shutil.copyfile(self._cookies, folder / "cookies.txt").name
         except OSError as error:
             raise Unavailable("the operator's cookie file cannot be read", str(error), retry_after=600) from error
+
+
+def confinement(
+    ffmpeg: Path, deno: Path | None, port: int, *, seconds: float, most: int, names: bool = False
+) -> Limits:
+    """What a download of `most` bytes may use. It connects to one `port`, and looks `names` up only where that is a
+    proxy of the operator's."""
+    return Limits(
+        cpu_seconds=math.ceil(seconds * 2),
+        memory_bytes=_DENO_MEMORY if deno else _MEMORY,
+        file_bytes=most * 2 + (64 << 20),
+        wall_seconds=seconds,
+        reads=[*_READABLE, ffmpeg, *([deno] if deno else [])],
+        ports=[port],
+        datagrams=names,
+        forks=True,
+    )
 
 
 def expected(call: Download, found: Mapping[str, Any]) -> tuple[int, int] | None:
