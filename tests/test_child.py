@@ -14,7 +14,8 @@ import pytest
 
 from phaya.providers.child import Limits, Outcome, run_child
 
-LIMITS = Limits(cpu_seconds=10, memory_bytes=1 << 30, file_bytes=1 << 20, wall_seconds=20)
+PYTHON = (Path(sys.prefix), Path(sys.base_prefix))
+LIMITS = Limits(cpu_seconds=10, memory_bytes=1 << 30, file_bytes=1 << 20, wall_seconds=20, reads=PYTHON, forks=True)
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ from phaya.providers.child import Limits, run_child
 async def show(line):
     print(line, flush=True)
 
-limits = Limits(cpu_seconds=10, memory_bytes=1 << 30, file_bytes=1 << 20, wall_seconds=60)
+limits = Limits(cpu_seconds=10, memory_bytes=1 << 30, file_bytes=1 << 20, wall_seconds=60, forks=True)
 command = ("sh", "-c", "echo $$; exec sleep 60")
 asyncio.run(run_child(command, folder=pathlib.Path(sys.argv[1]), limits=limits, on_line=show))
 """

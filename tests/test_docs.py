@@ -165,3 +165,18 @@ def test_every_proof_of_a_fault_that_we_do_not_have_exists() -> None:
 
     assert len(named) > 25
     assert missing == []
+
+
+def test_every_line_of_the_threat_model_names_code_and_a_test_that_exist() -> None:
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| ") and "---" not in line]
+    assets = page.partition("## Who attacks")[0].splitlines()
+    defended = [line for line in lines if line not in assets and not line.endswith(("| Proof |", "| Code |"))]
+
+    assert len(defended) > 60
+    for line in defended:
+        proofs = re.findall(r"`(test_[a-z0-9_]+\.py)::(test_[a-z0-9_]+)`", line)
+        assert proofs, f"no test: {line}"
+        assert re.search(r"`src/phaya/[a-z0-9_/]+\.py`", line), f"no code: {line}"
+        for file, test in proofs:
+            assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"no {file}::{test}"

@@ -254,7 +254,11 @@ def test_every_secret_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.Monke
         if not is_secret(field):
             continue
         file = tmp_path / name
-        addresses = {"database_url": "postgresql://u:p@h/d", "redis_url": "redis://h:1", "digest_webhook": "https://h/x"}
+        addresses = {
+            "database_url": "postgresql://u:p@h/d",
+            "redis_url": "redis://h:1",
+            "digest_webhook": "https://h/x",
+        }
         value = addresses.get(name, "a long enough secret")
         file.write_text(f"{value}\n")
         with monkeypatch.context() as environment:

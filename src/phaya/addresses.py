@@ -20,6 +20,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from phaya.lookups import Lookups
+
 LONGEST_URL = 4096
 
 # What `is_global` calls global in some release of Python, although a packet sent there may end on this
@@ -85,7 +87,11 @@ class Guard:
         return port in self.ports and _is_public(address)
 
     def connector(self, **options: Any) -> aiohttp.TCPConnector:
-        """A connector for an aiohttp session; `options` are TCPConnector's own. It raises AddressRefused."""
+        """A connector for an aiohttp session; `options` are TCPConnector's own. It raises AddressRefused.
+
+        Names are looked up by `resolver`, or by Lookups where that is None or not given.
+        """
+        options["resolver"] = options.get("resolver") or Lookups()
         return aiohttp.TCPConnector(socket_factory=self._socket, **options)
 
     def check_url(self, url: str) -> URL:
@@ -196,6 +202,8 @@ def failure(error: UrlRefused | TimeoutError | aiohttp.ClientError, seconds: flo
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _WRITTEN_AT_ONCE = 1 << 20
+_CONNECTIONS = 1000
+"""Fetches at a time. With aiohttp's hundred, as many slow servers would keep everybody else waiting."""
 
 
 class Fetcher:
@@ -259,7 +267,9 @@ class Fetcher:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             # No connection outlives its fetch: strangers' servers are not met again soon.
-            connector = self._guard.connector(resolver=self._resolver, use_dns_cache=False, force_close=True)
+            connector = self._guard.connector(
+                limit=_CONNECTIONS, resolver=self._resolver, use_dns_cache=False, force_close=True
+            )
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),

@@ -81,8 +81,8 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.trusted_proxies = [str(network) for network in settings.trusted_proxies]
-    doors.install(app, settings, tariff)
-    app.express = Express(tariff, doors.broken)
+    doors.install(app, settings, tariff, public_url)
+    app.express = Express(tariff, doors.broken, secure=public_url.startswith("https:"))
     return app
 
 

@@ -20,7 +20,7 @@ from phaya.catalog.fields import Input
 from phaya.catalog.service import Generation
 from phaya.clock import Clock
 from phaya.errors import Fault, Invalid
-from phaya.media import Measured, Unreadable, clean_animation, clean_picture, measure
+from phaya.media import Measured, Unreadable, clean_animation, clean_picture, measure, renew_picture
 from phaya.providers import Rejected, Unavailable
 from phaya.storage import Storage
 
@@ -127,9 +127,11 @@ class Intake:
         if not keep:
             return source.address, seconds
         if local:
-            return await self._keep(source.field, file, measured, animated=source.mark.animated), seconds
+            key, _ = await self._keep(source.field, file, measured, animated=source.mark.animated)
+            return key, seconds
         if source.address.startswith("data:"):
-            return self._storage.link(await self._keep(source.field, file, measured, clean=False)), seconds
+            key, _ = await self._keep(source.field, file, measured, clean=False)
+            return self._storage.link(key), seconds
         return source.address, seconds
 
     @property
@@ -143,16 +145,20 @@ class Intake:
             measured = await measure(file)
         except Unreadable as error:
             raise Invalid(Fault("file", f"is not usable: {error}", "input_unreadable")) from error
-        return await self._keep("file", file, measured, clean=False), measured
+        return await self._keep("file", file, measured, clean=False)
 
     async def _keep(
         self, field: str, file: Path, measured: Measured, *, clean: bool = True, animated: bool = False
-    ) -> str:
-        """Copies an input to our storage and answers its key. FFmpeg only ever sees pictures made clean."""
-        if measured.kind == "image" and clean:
-            cleaned = file.with_suffix(".png")
+    ) -> tuple[str, Measured]:
+        """Copies an input to our storage; answers its key and what is there. FFmpeg only ever sees pictures made clean.
+
+        No picture is kept as it was sent: it may tell where it was taken, or be a page or a program as well.
+        """
+        if measured.kind == "image":
+            cleaned = file.with_suffix(".png" if clean else f".{measured.extension}")
+            renewed = renew_picture if not clean else clean_animation if animated else clean_picture
             try:
-                measured = await (clean_animation if animated else clean_picture)(file, cleaned)
+                measured = await renewed(file, cleaned)
             except Unreadable as error:
                 raise Invalid(Fault(field, f"is not usable: {error}", "input_unreadable")) from error
             file = cleaned
@@ -160,7 +166,7 @@ class Intake:
         month = datetime.fromtimestamp(self._clock.now() / 1000, UTC)
         key = f"inputs/{month:%Y/%m}/{mark}.{measured.extension}"
         await self._storage.put(key, file, measured.content_type)
-        return key
+        return key, measured
 
 
 def _check_length(source: _Source, seconds: float) -> None:

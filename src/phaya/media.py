@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from phaya.links import CONTENT_TYPES
 
@@ -28,11 +29,17 @@ LONGEST_SIDE = 8192
 ANIMATED_PIXELS = 200_000_000
 """Pixels of all frames of an animation together."""
 
+MOST_FRAMES = 3000
+"""Frames of an animation."""
+
 Kind = Literal["image", "video", "audio"]
 T = TypeVar("T")
 
 # Two pictures of the largest size take half a gigabyte while they are decoded; more wait for their turn.
 _decoders = ThreadPoolExecutor(2, thread_name_prefix="pictures")
+
+# All frames of one animation take up to 0.8 gigabytes, so never those of two.
+_motion = threading.Lock()
 
 # Pillow's own limit only warns at first. Ours is checked as soon as the header is read, before any pixel.
 Image.MAX_IMAGE_PIXELS = None
@@ -50,6 +57,23 @@ _DEMUXERS = {
     "ogg": "ogg",
     "flac": "flac",
 }
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture stand upright, by its orientation in Exif."""
+_BEST: dict[str, dict[str, Any]] = {
+    "png": {"compress_level": 6},
+    "jpg": {"quality": 95, "subsampling": 0},
+    "webp": {"quality": 95},
+    "avif": {"quality": 90},
+}
+"""How a picture is written anew, so that nobody sees that it was."""
 _AUDIO_ONLY = frozenset({"mp3", "wav", "aac", "ogg", "flac"})
 
 
@@ -102,6 +126,18 @@ async def clean_animation(path: Path, into: Path) -> Measured:
     if sniffed not in _PILLOW:
         raise Unreadable("it is not a picture")
     return await _decoding(lambda: _clean_frames(path, sniffed, into))
+
+
+async def renew_picture(path: Path, into: Path) -> Measured:
+    """Writes the picture anew in its own format: upright, in sRGB, moving where it moved, transparency kept.
+
+    Nothing but its pixels is left: no place where it was taken, no second format behind or between them. Raises
+    Unreadable.
+    """
+    sniffed = await asyncio.to_thread(_sniff, path)
+    if sniffed not in _PILLOW:
+        raise Unreadable("it is not a picture")
+    return await _decoding(lambda: _renew(path, sniffed, into))
 
 
 async def sound_track(video: Path, into: Path) -> bool:
@@ -175,15 +211,28 @@ def _open_picture(path: Path, sniffed: str) -> Image.Image:
 def _measure_picture(path: Path, sniffed: str) -> Measured:
     with _open_picture(path, sniffed) as image:
         # What is seen: a camera's turned picture has its sides exchanged.
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        turned = _orientation(image) in (5, 6, 7, 8)
         width, height = (image.height, image.width) if turned else image.size
     return Measured("image", CONTENT_TYPES[sniffed], sniffed, width, height, 0.0, path.stat().st_size)
+
+
+def _orientation(image: Image.Image) -> int:
+    """How a camera was held, 1 to 8 as in Exif; 1 where nothing sensible is said."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # noqa: BLE001 - what is no Exif raises nearly anything, and the picture may be good
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def _clean(path: Path, sniffed: str, into: Path) -> Measured:
     with _open_picture(path, sniffed) as image:
         profile = image.info.get("icc_profile")
-        upright = ImageOps.exif_transpose(image)
+        upright = _upright(image)
     plain = _in_srgb(upright, profile)
     plain.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     plain.save(into, "PNG", compress_level=1, icc_profile=None)
@@ -191,29 +240,90 @@ def _clean(path: Path, sniffed: str, into: Path) -> Measured:
 
 
 def _clean_frames(path: Path, sniffed: str, into: Path) -> Measured:
+    with _open_picture(path, sniffed) as image, _motion:
+        pictures, times = _frames(image)
+        _save_frames(pictures, times, into, "PNG")
+    return Measured("image", "image/png", "png", *pictures[0].size, 0.0, into.stat().st_size)
+
+
+def _renew(path: Path, sniffed: str, into: Path) -> Measured:
     with _open_picture(path, sniffed) as image:
-        frames = int(getattr(image, "n_frames", 1))
-        if frames * image.width * image.height > ANIMATED_PIXELS:
-            raise Unreadable(f"its frames have more than {ANIMATED_PIXELS // 1_000_000} megapixels together")
-        pictures: list[Image.Image] = []
-        times: list[float] = []
-        try:
-            for number in range(frames):
-                image.seek(number)
-                pictures.append(image.convert("RGBA"))
-                # Browsers show a frame without a sensible time for a tenth of a second.
-                given = float(image.info.get("duration") or 0)
-                times.append(given if given >= 20 else 100.0)
-        except Exception as error:  # decoders of hostile files raise nearly anything
-            raise Unreadable("it is a damaged picture") from error
+        if _moves(image):
+            with _motion:
+                pictures, times = _frames(image)
+                _save_frames(pictures, times, into, _PILLOW[sniffed])
+        else:
+            profile = image.info.get("icc_profile")
+            plain = _kept_clear(_upright(image), profile)
+            plain.info.clear()  # Pillow writes the comment that it finds there
+            pictures = [plain]
+            plain.save(into, _PILLOW[sniffed], **_BEST.get(sniffed, {}))
+    return Measured("image", CONTENT_TYPES[sniffed], sniffed, *pictures[0].size, 0.0, into.stat().st_size)
+
+
+def _moves(image: Image.Image) -> bool:
+    """Whether there is a second frame. Counting them all would read a file of a million to its end."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    except Exception as error:  # decoders of hostile files raise nearly anything
+        raise Unreadable("it is a damaged picture") from error
+    image.seek(0)
+    return True
+
+
+def _frames(image: Image.Image) -> tuple[list[Image.Image], list[float]]:
+    """Every frame whole, and the milliseconds that it is shown for. Raises Unreadable where they are too many."""
+    pictures: list[Image.Image] = []
+    times: list[float] = []
+    most = min(MOST_FRAMES, ANIMATED_PIXELS // (image.width * image.height))
+    try:
+        while True:
+            try:
+                image.seek(len(pictures))
+            except EOFError:
+                break
+            if len(pictures) >= most:
+                raise Unreadable(
+                    f"it has more than {MOST_FRAMES} frames, or more than {ANIMATED_PIXELS // 1_000_000} megapixels "
+                    "in all of them"
+                )
+            pictures.append(image.convert("RGBA"))
+            # Browsers show a frame without a sensible time for a tenth of a second.
+            given = float(image.info.get("duration") or 0)
+            times.append(given if given >= 20 else 100.0)
+    except Unreadable:
+        raise
+    except Exception as error:  # decoders of hostile files raise nearly anything
+        raise Unreadable("it is a damaged picture") from error
+    if not pictures:
+        raise Unreadable("it is a damaged picture")
+    return pictures, times
+
+
+def _save_frames(pictures: list[Image.Image], times: list[float], into: Path, form: str) -> None:
     first, *others = pictures
+    options: dict[str, Any] = {"compress_level": 1} if form == "PNG" else {}
     if others:
+        options |= {"save_all": True, "append_images": others, "duration": times, "loop": 0}
+    if others and form == "PNG":
         # Whole frames: drawn over nothing, so that no trace of the one before stays where this one is clear.
-        motion: dict[str, Any] = {"append_images": others, "duration": times, "loop": 0, "blend": 0, "disposal": 0}
-        first.save(into, "PNG", save_all=True, compress_level=1, **motion)
-    else:
-        first.save(into, "PNG", compress_level=1)
-    return Measured("image", "image/png", "png", first.width, first.height, 0.0, into.stat().st_size)
+        options |= {"blend": 0, "disposal": 0}
+    if others and form == "GIF":
+        options |= {"disposal": 2}
+    first.save(into, form, **options)
+
+
+def _kept_clear(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """The picture in sRGB, with its transparency where it has any."""
+    if "A" not in image.mode and "a" not in image.mode and "transparency" not in image.info:
+        return _in_srgb(image, profile)
+    layer = image.convert("RGBA")
+    clear = layer.getchannel("A")
+    shown = _in_srgb(layer.convert("RGB"), profile)
+    shown.putalpha(clear)
+    return shown
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -36,6 +36,7 @@ from phaya.moves import Moves
 from phaya.offers import Offers
 from phaya.operator import Door
 from phaya.passwords import Hashing
+from phaya.providers.child import missing_walls
 from phaya.providers.ffmpeg import Ffmpeg
 from phaya.providers.gemini import Gemini
 from phaya.providers.kie import Kie
@@ -153,6 +154,8 @@ async def node(
             "phaya.ready", url=public_url, sandbox=settings.sandbox, version=__version__, lanes=list(only),
             database="postgresql" if memory.shared else "sqlite",
         )  # fmt: skip
+        if (RENDER in only or DOWNLOAD in only) and (missing := missing_walls()):
+            log.warning("children.unconfined", missing=missing)
         yield system
 
 

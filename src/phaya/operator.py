@@ -13,6 +13,8 @@ import contextlib
 import hashlib
 import os
 import pwd
+import socket
+import stat
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -172,6 +174,15 @@ def socket_path(folder: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"phaya-{mark}" / "operator.sock"
 
 
+def _trust(path: Path) -> None:
+    """Raises PermissionError where somebody else may have put a socket of theirs: anybody makes folders in `/tmp`."""
+    if path.parent.parent != Path(tempfile.gettempdir()):
+        return  # the data folder
+    found = path.parent.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{path.parent} is not this user's alone; remove it")
+
+
 class Door:
     """Listens for the operator's commands while the server runs."""
 
@@ -202,9 +213,16 @@ class Door:
     async def __aenter__(self) -> Self:
         """Opens the socket, for the owner only."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _trust(self._path)
         self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=LONGEST_LINE)
-        self._path.chmod(0o600)
+        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            door.bind(str(self._path))
+            self._path.chmod(0o600)  # before it listens, so that nobody slips in between
+            self._server = await asyncio.start_unix_server(self._serve, sock=door, limit=LONGEST_LINE)
+        except BaseException:
+            door.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -292,6 +310,7 @@ async def _reach(folder: Path, patience: float = 5.0) -> tuple[asyncio.StreamRea
     """A connection to the running server, which may be starting just now."""
     while True:
         try:
+            _trust(socket_path(folder))
             return await asyncio.open_unix_connection(str(socket_path(folder)), limit=LONGEST_LINE)
         except OSError as error:
             if patience <= 0:

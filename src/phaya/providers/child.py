@@ -1,10 +1,14 @@
-"""Runs a program on files of strangers: with limits, without our environment, and never longer than we live."""
+"""Runs a program on files of strangers: with limits, without our environment, files or network, and never longer than
+we live. `cage.py` says what the kernel holds it to."""
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
+import platform
+import shutil
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -15,6 +19,8 @@ from pathlib import Path
 
 _CAGE = Path(__file__).with_name("cage.py")
 _NICE = 10
+_PROCESSES = 512
+"""Threads that a program and what it starts may have together; FFmpeg has up to a hundred for twenty inputs."""
 _GRACE_SECONDS = 2.0
 _TAIL_BYTES = 4096
 _LONGEST_LINE = 64 * 1024
@@ -23,12 +29,21 @@ _LONGEST_LINE = 64 * 1024
 @dataclass(frozen=True)
 class Limits:
     """What a program may use: seconds of processor time (of all its threads), bytes of address space (on Linux)
-    and of each file that it writes, seconds on the clock."""
+    and of each file that it writes, seconds on the clock.
+
+    The rest holds on Linux. Beside its folder and the system's programs it reads `reads` alone; it connects to TCP
+    `ports` alone, and opens no socket where there are none; it looks names up itself only with `datagrams`, and
+    starts other programs only where it `forks`.
+    """
 
     cpu_seconds: int
     memory_bytes: int
     file_bytes: int
     wall_seconds: float
+    reads: Sequence[Path] = ()
+    ports: Sequence[int] = ()
+    datagrams: bool = False
+    forks: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,12 +68,19 @@ async def run_child(
     The program and all that it started are gone when this returns, raises or is cancelled; on Linux also when
     this process is killed.
     """
+    program = await asyncio.to_thread(_program, argv[0])
     confinement = {
         "cpu_seconds": limits.cpu_seconds,
         "memory_bytes": limits.memory_bytes,
         "file_bytes": limits.file_bytes,
         "nice": _NICE,
         "parent": os.getpid(),
+        "folder": str(folder.absolute()),
+        "reads": [*program, *(str(path) for path in limits.reads)],
+        "ports": [*limits.ports],
+        "datagrams": limits.datagrams,
+        "processes": _PROCESSES,
+        "forks": limits.forks,
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-S", str(_CAGE), json.dumps(confinement), *argv),
@@ -88,6 +110,23 @@ async def run_child(
             pipe.cancel()
     code = process.returncode if process.returncode is not None else -signal.SIGKILL
     return Outcome(code, tail.decode(errors="replace").strip(), wall.expired())
+
+
+def missing_walls() -> list[str]:
+    """What this system cannot hold a child to, as parts of a sentence; nothing on a current Linux."""
+    if sys.platform != "linux":
+        return ["files, network and other processes, which need Linux"]
+    version = ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1)  # landlock_create_ruleset, only asked for it
+    walls = [(1, "files (Landlock, Linux 5.13)"), (4, "TCP ports (Linux 6.7)"), (6, "signals (Linux 6.12)")]
+    missing = [name for since, name in walls if version < since]
+    if platform.machine() not in ("x86_64", "aarch64"):
+        missing.append("sockets and new processes (seccomp is set on x86_64 and aarch64)")
+    return missing
+
+
+def _program(name: str) -> list[str]:
+    found = shutil.which(name)
+    return [os.path.realpath(found)] if found else []
 
 
 def _environment(folder: Path) -> dict[str, str]:

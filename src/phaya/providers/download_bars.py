@@ -137,10 +137,15 @@ def _is_film(path: str) -> bool:
     return transport or frame or head[4:8] in _BOXES or head.startswith(_MAGIC)
 
 
+def port_of(proxy: str) -> int:
+    """The port of a proxy's address."""
+    parts = urlsplit(proxy)
+    return parts.port or {"https": 443, "http": 80}.get(parts.scheme, 1080)
+
+
 def _resolved(proxy: str | None) -> list[tuple[str, int]]:
     if not proxy:
         return []
-    parts = urlsplit(proxy)
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 1080)
-    found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    port = port_of(proxy)
+    found = socket.getaddrinfo(urlsplit(proxy).hostname, port, type=socket.SOCK_STREAM)
     return [(str(address[0]), port) for *_, address in found]

@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
@@ -24,6 +25,7 @@ FILM = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "21", "-pix_fmt", "yuv
 SOUND = ("-c:a", "aac", "-b:a", "192k", "-ar", "48000", "-ac", "2")
 MP4 = ("-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart", "-f", "mp4")
 
+_FILE_PROTOCOL = "file:"
 _MEMORY = 4 << 30
 _FILE = 2 << 30
 
@@ -61,7 +63,9 @@ class Renderer:
             *arguments,
         ]
         reader = _reader(seconds, report) if report is not None and seconds > 0 else None
-        self._judge(await run_child(argv, folder=folder, limits=self._limits, on_line=reader))
+        named = [arguments[at + 1] for at, one in enumerate(arguments[:-1]) if one == "-i"]
+        limits = replace(self._limits, reads=[Path(name.removeprefix(_FILE_PROTOCOL)) for name in named])
+        self._judge(await run_child(argv, folder=folder, limits=limits, on_line=reader))
 
     def encoder(self) -> Sequence[str]:
         """How films are encoded."""
@@ -93,7 +97,7 @@ class Renderer:
 
 def file_address(path: Path) -> str:
     """A path as FFmpeg takes it, whatever it holds."""
-    return f"file:{path.absolute()}"
+    return f"{_FILE_PROTOCOL}{path.absolute()}"
 
 
 def media_input(path: Path, *, formats: str = FORMATS) -> Sequence[str]:

@@ -21,7 +21,9 @@ from phaya.addresses import Guard, UrlRefused
 from phaya.calls import Download, LocalCall
 from phaya.providers import Made, Rejected, Report, Unavailable
 from phaya.providers.child import Limits, run_child
+from phaya.providers.download_bars import port_of
 from phaya.providers.download_refusals import SENTENCES, Failure
+from phaya.providers.gateway import Gateway
 from phaya.providers.platforms import Platforms
 
 LOOK_SECONDS = 25.0
@@ -32,6 +34,14 @@ REMEMBERED_SECONDS = 120.0
 REMEMBERED = 256
 
 _CHILD = Path(__file__).with_name("download_child.py")
+# The code that runs there, and what certificates are checked and a proxy's name is looked up by. Never `/proc`: our
+# environment can be read there, and Deno 2.9 does without.
+_READABLE = tuple(
+    Path(path)
+    for path in (sys.prefix, sys.base_prefix, Path(__file__).parents[2], "/etc/ssl", "/etc/pki", "/etc/ca-certificates",
+                 "/etc/mime.types", "/etc/os-release", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf",
+                 "/etc/host.conf", "/etc/gai.conf")
+)  # fmt: skip
 _MEMORY = 4 << 30
 _DENO_MEMORY = 1 << 40  # V8 reserves far more address space than it uses
 _MP3_BYTES = 24_000  # a second, at 192 kbit/s
@@ -81,7 +91,7 @@ class YtDlp:
         async with self._looks:
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 try:
-                    answer = await self._child(call, url, Path(folder), look=True)
+                    answer = await self._ask(call, url, Path(folder), look=True)
                 except TimeoutError:
                     return None
         found = answer.get("found")
@@ -104,7 +114,7 @@ class YtDlp:
         assert isinstance(call, Download)
         most = min(call.limit, self._most)
         try:
-            answer = await self._child(call, self._checked(call.url), folder, look=False, report=report)
+            answer = await self._ask(call, self._checked(call.url), folder, look=False, report=report)
         except TimeoutError as error:
             raise Rejected(
                 f"The download took longer than {self._wall_seconds:g} seconds.", code="source_timeout"
@@ -138,8 +148,23 @@ class YtDlp:
             reason = f"The download failed: {reason}."
         return Rejected(reason, failure.detail, code)
 
-    async def _child(
+    async def _ask(
         self, call: Download, url: str, folder: Path, *, look: bool, report: Report | None = None
+    ) -> dict[str, Any]:
+        """The child's last words, and what the gateway did not connect for it."""
+        if self._proxy is not None:  # what it may reach is its own to decide
+            return await self._child(call, url, folder, self._proxy, look=look, report=report)
+        async with Gateway(self._guard) as gateway:
+            answer = await self._child(call, url, folder, gateway.url, look=look, report=report)
+        if gateway.refused and "file" not in answer:  # a film whose parts lead inside is none
+            failed: dict[str, Any] = {"text": "it leads to an address that is not public"} | (
+                answer.get("failed") or {}
+            )
+            return {"failed": failed | {"barred": [*failed.get("barred", ()), *gateway.refused]}}
+        return answer
+
+    async def _child(
+        self, call: Download, url: str, folder: Path, proxy: str, *, look: bool, report: Report | None = None
     ) -> dict[str, Any]:
         """The child's last words, by their name. Raises TimeoutError, or Unavailable where it said none."""
         try:
@@ -157,7 +182,7 @@ class YtDlp:
             "quality": call.quality,
             "extractors": self._platforms.extractors,
             "networks": [str(network) for network in self._networks],
-            "proxy": self._proxy,
+            "proxy": proxy,
             "cookies": self._copied_cookies(folder),
             "ffmpeg": ffmpeg,
             "deno": deno,
@@ -165,11 +190,13 @@ class YtDlp:
         }
         (folder / "order.json").write_text(json.dumps(order))
         seconds = LOOK_SECONDS if look else self._wall_seconds
-        limits = Limits(
-            cpu_seconds=math.ceil(seconds * 2),
-            memory_bytes=_DENO_MEMORY if deno else _MEMORY,
-            file_bytes=most * 2 + (64 << 20),
-            wall_seconds=seconds,
+        limits = confinement(
+            Path(ffmpeg),
+            Path(deno) if deno else None,
+            port_of(proxy),
+            seconds=seconds,
+            most=most,
+            names=self._proxy is not None,
         )
         words: dict[str, Any] = {}
         argv = (sys.executable, "-I", str(_CHILD))
@@ -191,6 +218,23 @@ class YtDlp:
             return shutil.copyfile(self._cookies, folder / "cookies.txt").name
         except OSError as error:
             raise Unavailable("the operator's cookie file cannot be read", str(error), retry_after=600) from error
+
+
+def confinement(
+    ffmpeg: Path, deno: Path | None, port: int, *, seconds: float, most: int, names: bool = False
+) -> Limits:
+    """What a download of `most` bytes may use. It connects to one `port`, and looks `names` up only where that is a
+    proxy of the operator's."""
+    return Limits(
+        cpu_seconds=math.ceil(seconds * 2),
+        memory_bytes=_DENO_MEMORY if deno else _MEMORY,
+        file_bytes=most * 2 + (64 << 20),
+        wall_seconds=seconds,
+        reads=[*_READABLE, ffmpeg, *([deno] if deno else [])],
+        ports=[port],
+        datagrams=names,
+        forks=True,
+    )
 
 
 def expected(call: Download, found: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -31,6 +31,7 @@ from phaya.web.caller import POLLS, REQUESTS, Caller, address_of, allowance, ent
 from phaya.web.generations import Home, homes, place, unknown
 from phaya.web.openai import conversation
 from phaya.web.repeats import Repeatable, repeatable, replayed
+from phaya.web.shields import shields
 
 Lane = Callable[[Request, System, Caller, Repeatable], Awaitable[Response]]
 
@@ -56,8 +57,11 @@ def lanes(tariff: Tariff) -> Mapping[str, Lane]:
 class Express:
     """The lanes of an app."""
 
-    def __init__(self, tariff: Tariff, broken: Callable[[Request, Exception], Awaitable[Response]]) -> None:
-        """`broken` answers what should not have happened."""
+    def __init__(
+        self, tariff: Tariff, broken: Callable[[Request, Exception], Awaitable[Response]], *, secure: bool
+    ) -> None:
+        """`broken` answers what should not have happened. `secure`: this Phaya is reached by https."""
+        self._always = (VARY, *shields(secure=secure))
         self._broken = broken
         self._lanes = lanes(tariff)
         self._homes = {f"/api/v1/{home.path}/status": home for home in homes(tariff)}
@@ -73,7 +77,7 @@ class Express:
                 headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each counts
                 if DETOURS.isdisjoint(headers):
                     scope[ROUTE] = home.template
-                    await _status(scope, receive, send, phaya, headers, home, path[-ID:])
+                    await self._status(scope, receive, send, phaya, headers, home, path[-ID:])
                     return True
             return False
         lane = self._lanes.get(path) if scope["method"] == "POST" else None
@@ -86,6 +90,40 @@ class Express:
         finally:
             phaya.load.requests -= 1
         return True
+
+    async def _status(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        phaya: System,
+        headers: Mapping[bytes, bytes],
+        home: Home,
+        job_id: str,
+    ) -> None:
+        now = phaya.clock.now()
+        quota: Quota | None = None
+        try:
+            text = given_key(_said(headers, b"authorization"), _said(headers, b"x-api-key"))
+            key = phaya.keyring.held(text, now)
+            if key is None or key.networks:
+                key = await identify(phaya, address_of(scope.get("client")), text)
+            quota = await phaya.limits.take(key.id, POLLS, allowance(phaya, key, POLLS))
+            notice = phaya.board.held(job_id, now) or await phaya.board.notice(job_id)
+            job = notice.job
+            if job is None or job.account_id != key.account_id or job.service not in phaya.tariff.services:
+                raise unknown(job_id)
+            status = notice.told(home, now, lambda job: Status.of(home.tell(phaya, job)))
+        except PhayaError as error:
+            response = refusal(Request(scope), error)
+            quota = error.quota if isinstance(error, QuotaSpent) else quota
+            response.raw_headers.extend([*self._always, *(quota.headers if quota else ())])
+            return await response(scope, receive, send)
+        known = b"if-none-match" in headers and status.known_by(_said(headers, b"if-none-match"))
+        raw = [*(status.short if known else status.full), *self._always, *quota.headers]
+        await send({"type": "http.response.start", "status": 304 if known else 200, "headers": raw})
+        await send({"type": "http.response.body", "body": b"" if known else status.body})
+        return None
 
     async def _take(self, lane: Lane, scope: Scope, receive: Receive, send: Send, phaya: System) -> None:
         request = Request(scope, receive)
@@ -102,36 +140,8 @@ class Express:
         except Exception as error:  # noqa: BLE001 - answered and logged as everywhere
             response = await self._broken(request, error)
         quota = getattr(request.state, "quota", None)
-        response.raw_headers.extend([VARY, *(quota.headers if isinstance(quota, Quota) else ())])
+        response.raw_headers.extend([*self._always, *(quota.headers if isinstance(quota, Quota) else ())])
         await response(scope, receive, send)
-
-
-async def _status(
-    scope: Scope, receive: Receive, send: Send, phaya: System, headers: Mapping[bytes, bytes], home: Home, job_id: str
-) -> None:
-    now = phaya.clock.now()
-    quota: Quota | None = None
-    try:
-        text = given_key(_said(headers, b"authorization"), _said(headers, b"x-api-key"))
-        key = phaya.keyring.held(text, now)
-        if key is None or key.networks:
-            key = await identify(phaya, address_of(scope.get("client")), text)
-        quota = await phaya.limits.take(key.id, POLLS, allowance(phaya, key, POLLS))
-        notice = phaya.board.held(job_id, now) or await phaya.board.notice(job_id)
-        job = notice.job
-        if job is None or job.account_id != key.account_id or job.service not in phaya.tariff.services:
-            raise unknown(job_id)
-        status = notice.told(home, now, lambda job: Status.of(home.tell(phaya, job)))
-    except PhayaError as error:
-        response = refusal(Request(scope), error)
-        quota = error.quota if isinstance(error, QuotaSpent) else quota
-        response.raw_headers.extend([VARY, *(quota.headers if quota else ())])
-        return await response(scope, receive, send)
-    known = b"if-none-match" in headers and status.known_by(_said(headers, b"if-none-match"))
-    raw = [*(status.short if known else status.full), VARY, *quota.headers]
-    await send({"type": "http.response.start", "status": 304 if known else 200, "headers": raw})
-    await send({"type": "http.response.body", "body": b"" if known else status.body})
-    return None
 
 
 def _said(headers: Mapping[bytes, bytes], name: bytes) -> str:

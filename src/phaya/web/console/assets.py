@@ -45,5 +45,8 @@ async def _serve(request: Request) -> Response:
     found = contents().get(request.path_params["name"])
     if found is None or request.path_params["mark"] != mark():
         return PlainTextResponse("Reload the page.", 404)
-    headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "Cache-Control": "public, max-age=31536000, immutable",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
     return Response(found[0], media_type=found[1], headers=headers)

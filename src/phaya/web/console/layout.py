@@ -82,6 +82,8 @@ def headers(phaya: System) -> dict[str, str]:
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
         "Cache-Control": "no-store",
         "Vary": "Cookie, Accept-Language",
     }

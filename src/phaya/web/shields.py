@@ -1,0 +1,45 @@
+"""Headers that keep browsers from doing with an answer what it is not for. Pages and files have stricter ones of their
+own, which stay."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+YEAR = 31_536_000
+"""Seconds for which a browser that came by https asks for nothing else."""
+
+# An answer of the API is no page: should one be shown as a page, it can load, run, send and frame nothing.
+_ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+
+
+def shields(*, secure: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers; `secure`: this Phaya is reached by https."""
+    hsts = ((b"strict-transport-security", f"max-age={YEAR}".encode("ascii")),)
+    return (*_ALWAYS, *hsts) if secure else _ALWAYS
+
+
+class Shields:
+    """Adds to every HTTP answer the headers that it does not have yet. `secure`: this Phaya is reached by https."""
+
+    def __init__(self, app: ASGIApp, *, secure: bool) -> None:
+        self._app = app
+        self._headers = shields(secure=secure)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+
+        async def shielded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = message["headers"]
+                names = {name for name, _ in given}
+                message["headers"] = [*given, *(one for one in self._headers if one[0] not in names)]
+            await send(message)
+
+        await self._app(scope, receive, shielded)
