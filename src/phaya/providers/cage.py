@@ -99,8 +99,9 @@ def _confine(limits: dict[str, Any]) -> None:
         _leave_an_orphan(limits["parent"])
         return
     _limit(resource.RLIMIT_AS, limits["memory_bytes"])
-    # The limit counts every thread of this user, and binds nobody who may exceed it, such as root.
-    _limit(resource.RLIMIT_NPROC, _threads_of_this_user() + limits["processes"])
+    if limits["forks"]:  # who may not is stopped by the filter
+        # The kernel counts every thread of this user, and binds nobody who may exceed the limit, such as root.
+        _limit(resource.RLIMIT_NPROC, _threads_of_this_user() + limits["processes"])
     kernel = ctypes.CDLL(None, use_errno=True)
     kernel.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -19,8 +19,9 @@ from pathlib import Path
 
 _CAGE = Path(__file__).with_name("cage.py")
 _NICE = 10
-_PROCESSES = 512
-"""Threads that a program and what it starts may have together; FFmpeg has up to a hundred for twenty inputs."""
+_PROCESSES = 4096
+"""Threads by which a program that forks may exceed those of our user. Far too many, because the kernel also counts
+those of other containers with the same user number, which cannot be seen from here."""
 _GRACE_SECONDS = 2.0
 _TAIL_BYTES = 4096
 _LONGEST_LINE = 64 * 1024
