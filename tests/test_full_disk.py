@@ -1,4 +1,4 @@
-"""A disk without room: nothing is half kept, everybody is told, and room is all that it takes to go on."""
+"""A disk or a memory without room: nothing is half kept, everybody is told, and room is all that it takes to go on."""
 
 from __future__ import annotations
 
@@ -80,3 +80,18 @@ async def test_a_full_disk_refuses_creates_and_room_mends_it(tmp_path: Path) -> 
         created = await phaya.create(TextToImage, key)
         assert (await phaya.finish(TextToImage.path, created["job_id"], key))["state"] == "completed"
         assert await phaya.audit() == []
+
+
+async def test_a_transaction_without_memory_fails_alone_and_the_writer_goes_on(tmp_path: Path) -> None:
+    def swell(connection: Connection) -> int:
+        _add(connection, "half done")
+        return len(bytes(1 << 60))
+
+    database = Embedded(tmp_path)
+    outcomes = await asyncio.gather(
+        database.write(_add, "before"), database.write(swell), database.write(_add, "after"), return_exceptions=True
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), MemoryError, type(None)]
+    assert await database.read(_names) == 2
+    await database.close()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 KEY = "secret-0123456789abcdef0123456789"
 TASK = KieTask("z-image", {"prompt": "a red kite"})
-PAGE = "<!DOCTYPE html><html><title>Error 520</title><h1>Web server is returning an unknown error</h1></html>".encode()
+PAGE = b"<!DOCTYPE html><html><title>Error 520</title><h1>Web server is returning an unknown error</h1></html>"
 HTML = {"Content-Type": "text/html; charset=UTF-8"}
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 MEGABYTE = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
