@@ -7,17 +7,37 @@ one, and the same function runs on every engine. See docs/decisions/0003-transac
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
+from phaya.errors import DatabaseDown
 from phaya.migrations import migrate
+
+log = structlog.get_logger()
+
+TROUBLES = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }
+)
+"""What SQLite says when the disk, the memory or another program is the matter, and not what was asked."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,7 +113,7 @@ class Embedded:
         self._writer.start()
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs `work` in a transaction; returns after it is on disk."""
+        """Runs `work` in a transaction; returns after it is on disk. Raises DatabaseDown where there is no room."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._orders.put(_Order(lambda connection: work(connection, *args, **kwargs), future))
         return await future
@@ -105,8 +125,13 @@ class Embedded:
         )
 
     def _read(self, work: Callable[[Connection], T]) -> T:
-        with self._readers.connect() as connection:
-            return work(connection)
+        try:
+            with self._readers.connect() as connection:
+                return work(connection)
+        except DBAPIError as error:
+            if _is_trouble(error):
+                raise DatabaseDown() from error
+            raise
 
     async def close(self) -> None:
         """Finishes what was ordered and gives the folder free."""
@@ -143,11 +168,35 @@ class Embedded:
                     try:
                         with self._connection.begin_nested():
                             order.result = order.work(self._connection)
-                    except Exception as error:  # noqa: BLE001 - it belongs to whoever ordered the work
-                        order.error = error
+                    except Exception as error:  # it belongs to whoever ordered the work
+                        if self._lost():
+                            raise
+                        order.error = DatabaseDown() if _is_trouble(error) else error
         except Exception as error:  # noqa: BLE001 - nothing of the group was kept: everybody must know
+            trouble = _is_trouble(error)
             for order in group:
-                order.error = error
+                # One for each: whoever raises an error writes a traceback of its own into it.
+                order.error = DatabaseDown() if trouble else error
+            with contextlib.suppress(OSError):  # the log may lie on the same full disk, and this thread must go on
+                log.error("database.not_written", error=(str(error).splitlines() or [""])[0], transactions=len(group))
+
+    def _lost(self) -> bool:
+        """Whether SQLite gave up the whole transaction by itself, as it does when the disk is full.
+
+        What a savepoint held before is gone then, and what came after would be kept alone.
+        """
+        driver = self._connection.connection.driver_connection
+        return isinstance(driver, sqlite3.Connection) and not driver.in_transaction
+
+
+def _is_trouble(error: BaseException | None) -> bool:
+    # The refusal to return to a savepoint that is gone hides what made it go.
+    while error is not None:
+        code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
+        if isinstance(code, int) and code & 0xFF in TROUBLES:  # the rest says more closely what it was
+            return True
+        error = error.__context__
+    return False
 
 
 def _tell(group: list[_Order]) -> None:
