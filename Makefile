@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup serve demo test check lock sbom audit format docs site bench bench-jobs clean
+.PHONY: help setup serve demo test check soak lock sbom audit format docs site bench bench-jobs clean
 
 help:
 	@echo "make demo    start a server, do Phaya's main job, leave the results in demo/"
 	@echo "make test    run every test"
 	@echo "make check   lint, types, layers, docs in step and without broken links"
+	@echo "make soak    the long tests: a million wrong answers, a million requests (Linux)"
 	@echo "make lock    write requirements.lock again, after a change of constraints.txt"
 	@echo "make sbom    write the bill of materials, sbom.cdx.json"
 	@echo "make audit   ask the advisory database about every locked package"
@@ -45,6 +46,9 @@ check: setup $(VENV)/.site
 	$(BIN)/python -m phaya.reference --check
 	$(BIN)/python scripts/site.py
 	@echo "All checks passed."
+
+soak: setup
+	$(BIN)/python bench/fuzz.py 1100000 --write
 
 $(VENV)/.supply: $(VENV)/.ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group supply

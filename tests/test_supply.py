@@ -75,7 +75,7 @@ def test_the_image_installs_nothing_without_a_hash() -> None:
 
 def test_an_audit_that_asked_nobody_is_not_called_clean() -> None:
     verdict = runpy.run_path(str(ROOT / "scripts/audit.py"))["verdict"]
-    clean = {"name": "a", "version": "1", "vulns": []}
+    clean: dict[str, object] = {"name": "a", "version": "1", "vulns": []}
     faulty = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
     lost = {"name": "c", "skip_reason": "not found"}
 
