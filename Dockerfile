@@ -4,15 +4,18 @@ ARG PYTHON=3.12-slim-bookworm
 
 FROM python:${PYTHON} AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml requirements.lock README.md ./
 COPY src src
 # [youtube] brings the JavaScript runtime that YouTube's pages need, 42 MB.
 ARG EXTRAS=""
-# Every dependency comes as a wheel, so nothing is compiled, and this stage's pip stays behind.
+# Every dependency comes as a wheel whose hash is in requirements.lock, so nothing is compiled and nothing else gets in;
+# this stage's pip stays behind.
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+ && wheel="$(echo /wheels/phaya-*.whl)" \
+ && echo "phaya${EXTRAS} @ file://$wheel --hash=sha256:$(sha256sum "$wheel" | cut -d ' ' -f 1)" > /wheels/phaya.txt \
  && python -m venv --without-pip /opt/phaya \
- && pip --python /opt/phaya/bin/python install --no-cache-dir --only-binary :all: --constraint constraints.txt \
-    "$(echo /wheels/phaya-*.whl)${EXTRAS}"
+ && pip --python /opt/phaya/bin/python install --no-cache-dir --only-binary :all: --require-hashes \
+    --constraint requirements.lock --requirement /wheels/phaya.txt
 
 FROM python:${PYTHON}
 LABEL org.opencontainers.image.title="Phaya" \

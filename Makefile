@@ -3,12 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup serve demo test check format docs site bench bench-jobs clean
+.PHONY: help setup serve demo test check soak lock sbom audit format docs site bench bench-jobs clean
 
 help:
 	@echo "make demo    start a server, do Phaya's main job, leave the results in demo/"
 	@echo "make test    run every test"
 	@echo "make check   lint, types, layers, docs in step and without broken links"
+	@echo "make soak    the long tests: a million wrong answers, a million requests (Linux)"
+	@echo "make lock    write requirements.lock again, after a change of constraints.txt"
+	@echo "make sbom    write the bill of materials, sbom.cdx.json"
+	@echo "make audit   ask the advisory database about every locked package"
 	@echo "make serve   run Phaya on http://127.0.0.1:8000"
 	@echo "make setup   make .venv with .venv/bin/phaya"
 	@echo "make format  format the code and fix what can be fixed"
@@ -42,6 +46,27 @@ check: setup $(VENV)/.site
 	$(BIN)/python -m phaya.reference --check
 	$(BIN)/python scripts/site.py
 	@echo "All checks passed."
+
+soak: setup
+	$(BIN)/python bench/fuzz.py 1100000 --write
+
+$(VENV)/.supply: $(VENV)/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group supply
+	@touch $@
+
+# What the package brings, for every platform, with the hashes of its files. No address of an index gets in.
+lock: $(VENV)/.supply
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --constraint constraints.txt \
+	    --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --quiet \
+	    --custom-compile-command "make lock" --output-file requirements.lock
+
+sbom: $(VENV)/.supply
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+	    --output-format JSON --output-file sbom.cdx.json
+	@echo "sbom.cdx.json is written."
+
+audit: $(VENV)/.supply
+	$(BIN)/python scripts/audit.py
 
 format: setup
 	$(BIN)/ruff format

@@ -118,7 +118,7 @@ def test_the_wheel_is_built_from_no_more_than_the_image_copies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     copied = {word for line in said("COPY") if "--from" not in line for word in line.split()[:-1]}
 
-    assert {project["project"]["readme"], "pyproject.toml", "constraints.txt"} <= copied
+    assert {project["project"]["readme"], "pyproject.toml", "requirements.lock"} <= copied
     for package in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
         assert package.split("/")[0] in copied
 

@@ -167,7 +167,7 @@ def read_session(told: Mapping[str, Any]) -> Session:
         reference=_text(told, "client_reference_id"),
         status=_text(told, "status"),
         paid=told.get("payment_status") == "paid",
-        total=total if isinstance(total, int) else None,
+        total=total if isinstance(total, int) and not isinstance(total, bool) and 0 <= total < 2**63 else None,
         currency=_text(told, "currency"),
         intent=name_in(told, "payment_intent"),
     )

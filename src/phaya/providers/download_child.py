@@ -21,7 +21,7 @@ os.environ["YTDLP_NO_PLUGINS"] = "1"
 for _native in ("curl_cffi", "requests", "websockets"):
     sys.modules[_native] = None  # type: ignore[assignment]
 
-from phaya.providers.download_bars import Bars  # noqa: E402
+from phaya.providers.download_bars import Bars  # noqa: E402 - the line above comes first
 
 
 def main() -> None:

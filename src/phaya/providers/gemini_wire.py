@@ -29,6 +29,8 @@ SLOWLY = "slow and clear, with short pauses"
 PLAINLY = "a reader who speaks every word of the transcript as it stands"
 TOKENS_PER_SECOND = 25
 LONGEST_PAUSE = 90.0
+MOST_TOKENS = 100_000_000
+"""Of one passage's answer."""
 
 # finishReason and blockReason of what is refused for its content; trying again changes nothing.
 _CONTENT = frozenset({"SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"})
@@ -226,7 +228,9 @@ def _retry_delay(details: Sequence[Mapping[str, JsonValue]], message: str) -> fl
 
 
 def _count(value: JsonValue) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """Tokens; what is beyond `MOST_TOKENS` is no count of anything."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return cast("int", value) if whole else None
 
 
 def _object(value: JsonValue | Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:

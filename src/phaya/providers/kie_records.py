@@ -16,8 +16,7 @@ from phaya.calls import Finished, Look, Refused, Waiting
 from phaya.providers import Unknown
 from phaya.providers.refusals import explain
 from phaya.providers.suno import songs
-
-LONGEST_URL = 4096
+from phaya.providers.transport import LONGEST_URL, written
 
 # Keys that stand behind `param` in a record. `model` is none of them: it stands inside `param` as well.
 _BEHIND_PARAM = (
@@ -101,7 +100,9 @@ def words(value: JsonValue) -> str:
     """A text field, whatever KIE put there; empty for null."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, str):
+        return value
+    return written(value)
 
 
 def amount(value: JsonValue) -> str | None:
@@ -168,11 +169,18 @@ def _result_object(result: Mapping[str, JsonValue]) -> Finished:
     urls, facts = found.urls, dict(found.facts)
     inner = result.get("resultObject")
     if isinstance(inner, dict):
-        facts |= {name: value for name, value in inner.items() if value not in (None, "", [], {})}
+        facts |= {name: value for name, value in inner.items() if _is_fact(value)}
     # A character's id stands at the top, or under `resultObject` for the newer model.
     if isinstance(character := result.get("character_id"), str) and character:
         facts["character_id"] = character
+    if not isinstance(facts.get("character_id", ""), str):
+        del facts["character_id"]
     return Finished(urls, facts)
+
+
+def _is_fact(value: JsonValue) -> bool:
+    """Whether a value is a word or a number: lists and objects are none, and may be deeper than a row can hold."""
+    return (isinstance(value, str) and 0 < len(value) <= LONGEST_URL) or isinstance(value, int | float)
 
 
 def films(result: Mapping[str, JsonValue]) -> Finished:

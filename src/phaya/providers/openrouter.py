@@ -20,12 +20,14 @@ from phaya.providers import Balance, Unavailable, Unknown
 from phaya.providers.openrouter_errors import refusal
 from phaya.providers.openrouter_stream import Stream, Usage, count, decimal_text, usage_in
 from phaya.providers.timing import Timed
-from phaya.providers.transport import BROKEN, NEVER_CONNECTED, asked_pause, fault, start_of, whole_body
+from phaya.providers.transport import BROKEN, NEVER_CONNECTED, asked_pause, fault, start_of, whole_body, written
 
 __all__ = ["Completion", "Model", "OpenRouter", "Stream", "Usage"]
 
 LONGEST_ANSWER = 32 * 1024 * 1024
 """Bytes of a whole answer; pictures come inside it."""
+DEEPEST = 200
+"""Brackets from which on it is tried whether an answer can be written again."""
 
 TITLE = "Phaya"
 NO_ANSWER = "The chat provider cannot be reached at the moment."
@@ -215,6 +217,9 @@ class OpenRouter:
                 raise Unknown(CUT_OFF, f"OpenRouter's answer is no JSON: {start}") from error
             parsed = None
         answer = parsed if isinstance(parsed, dict) else {}
+        # What is nested so deep that it could not be written for the user is no answer; counting is cheap.
+        if body.count(b"[") + body.count(b"{") > DEEPEST and not written(answer):
+            raise Unknown(CUT_OFF, f"OpenRouter's answer is nested too deep: {start}")
         if response.status != 200 or answer.get("error") or not isinstance(answer.get(result), list):
             raise refusal(response.status, answer, start, asked_pause(response.headers))
         if not answer[result]:

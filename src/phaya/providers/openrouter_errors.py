@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import orjson
 from pydantic import JsonValue
 
 from phaya.providers import Rejected, Unavailable
 from phaya.providers.refusals import AGAINST_POLICY, CONTENT, PROVIDER, breaks_policy, lacks_credit, readable
-from phaya.providers.transport import SHOWN, asked_pause
+from phaya.providers.transport import SHOWN, asked_pause, written
 
 OPERATOR_PAUSE = 300.0
 BACKOFF = 2.0
@@ -139,7 +138,7 @@ def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
 def _text(value: JsonValue) -> str:
     if value is None:
         return ""
-    return (value if isinstance(value, str) else orjson.dumps(value).decode())[:SHOWN]
+    return (value if isinstance(value, str) else written(value))[:SHOWN]
 
 
 def _header(metadata: Mapping[str, JsonValue]) -> JsonValue:

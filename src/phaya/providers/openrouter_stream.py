@@ -16,6 +16,11 @@ from phaya.providers.transport import BROKEN, fault
 LONGEST_EVENT = 32 * 1024 * 1024
 """Bytes of one event; a picture comes in one piece."""
 
+MOST_TOKENS = 1_000_000_000
+"""Tokens of one answer beyond which a count is a fault, not a bill."""
+LONGEST_PRICE = 64
+"""Characters of a price that is told as text."""
+
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _LINE = re.compile(rb"\r?\n")
 _DATA = re.compile(rb"data: ?")
@@ -135,12 +140,15 @@ def usage_in(answer: Mapping[str, JsonValue]) -> Usage | None:
     usage = answer.get("usage")
     if not isinstance(usage, dict) or (prompt := count(usage.get("prompt_tokens"))) is None:
         return None
-    return Usage(prompt, count(usage.get("completion_tokens")) or 0, decimal_text(usage.get("cost")))
+    told = usage.get("completion_tokens")
+    completion = 0 if told is None else count(told)
+    return None if completion is None else Usage(prompt, completion, decimal_text(usage.get("cost")))
 
 
 def count(*values: JsonValue) -> int | None:
-    """The first that is a whole number from 0 up."""
-    whole = (value for value in values if isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+    """The first that is a whole number from 0 to `MOST_TOKENS`: what is beyond is no count of anything."""
+    numbers = (value for value in values if isinstance(value, int) and not isinstance(value, bool))
+    whole = (value for value in numbers if 0 <= value <= MOST_TOKENS)
     return next(whole, None)
 
 
@@ -148,10 +156,14 @@ def decimal_text(value: JsonValue) -> str | None:
     """A price as a plain decimal text. OpenRouter tells costs as doubles; their shortest text is exact."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    if isinstance(value, str) and len(value) > LONGEST_PRICE:
+        return None
     try:
         number = Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation:
         return None
     if not number.is_finite() or number < 0 or (number and not -25 < number.adjusted() < 15):
         return None
+    if not number:
+        return "0"  # written out, 0E-99999999 would be a hundred million zeros
     return f"{number:f}"

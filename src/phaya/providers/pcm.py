@@ -14,7 +14,7 @@ from dataclasses import dataclass
 RATE = 24_000
 SAMPLE_BYTES = 2
 
-_RATE = re.compile(r"\brate\s*=\s*\"?(\d{4,6})", re.IGNORECASE)
+_RATE = re.compile(r"\brate\s*=\s*\"?([1-9]\d{3,5})", re.IGNORECASE)
 _CHANNELS = re.compile(r"\bchannels\s*=\s*\"?([1-8])\b", re.IGNORECASE)
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 
@@ -73,8 +73,13 @@ def _read_wav(content: bytes) -> Sound:
         body = place + 8
         if name == b"fmt " and body + 16 <= len(content):
             form, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", content, body)
-            if form not in (_PCM, _EXTENSIBLE) or bits != 8 * SAMPLE_BYTES or not channels or not rate:
-                raise NotSound(f"it is a WAV of format {form} with {bits} bits")
+            if (
+                form not in (_PCM, _EXTENSIBLE)
+                or bits != 8 * SAMPLE_BYTES
+                or not channels
+                or not 1000 <= rate < 1_000_000
+            ):
+                raise NotSound(f"it is a WAV of format {form} with {bits} bits, {channels} channels, {rate} Hz")
             shape = rate, channels
         if name == b"data":
             if shape is None:

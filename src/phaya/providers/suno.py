@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from phaya.calls import Finished, Look, Refused, Waiting
 from phaya.providers import Unknown
 from phaya.providers.refusals import AGAINST_POLICY, CONTENT, explain
+from phaya.providers.transport import LONGEST_URL
 
 # In order of how long they last. A stream's address answers 200 without a body after a few hours.
 _ADDRESSES = (
@@ -77,7 +78,8 @@ def songs(value: JsonValue) -> Finished | None:
 def _address(song: Mapping[str, JsonValue]) -> str | None:
     """The song's longest-lived address."""
     known = [song.get(name) for name in _ADDRESSES]
-    usable = [url.strip() for url in known if isinstance(url, str) and url.strip().startswith(("https://", "http://"))]
+    texts = [url.strip() for url in known if isinstance(url, str)]
+    usable = [url for url in texts if url.startswith(("https://", "http://")) and len(url) <= LONGEST_URL]
     return next((url for url in usable if _lasts(url)), usable[0] if usable else None)
 
 

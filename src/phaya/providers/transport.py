@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 import aiohttp
+import orjson
 from pydantic import JsonValue
 
 NEVER_CONNECTED = (
@@ -25,6 +26,8 @@ SHOWN = 500
 LONGEST_WAIT = 3600.0
 """Seconds; a provider that asks for a longer pause is asked again after this one."""
 SHORTEST_KEY = 16
+LONGEST_URL = 4096
+"""Characters of a result's address."""
 
 
 class TooLong(aiohttp.ClientError):
@@ -53,6 +56,14 @@ def start_of(body: bytes) -> str:
     text = body[: 4 * SHOWN].decode("utf-8", "replace")
     text = re.sub(r"(token=)[0-9a-f]+", r"\1…", text)  # KIE echoes callback addresses, whose tokens are secret
     return re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()[:SHOWN]
+
+
+def written(value: JsonValue) -> str:
+    """A value as JSON; empty where it is nested deeper than orjson writes, though it reads it (254 and 1024)."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        return ""
 
 
 def fault(error: BaseException) -> str:

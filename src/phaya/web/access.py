@@ -126,7 +126,7 @@ class Access:
                 return True
             if method not in READING and 0 < status < 400 and not route.endswith(QUIET):
                 return True
-            return lines.sample > 0 and random.random() < lines.sample  # noqa: S311
+            return lines.sample > 0 and random.random() < lines.sample  # noqa: S311 - a sample of lines
         return lines.which == "all"
 
     def _template(self, scope: Scope) -> str:
