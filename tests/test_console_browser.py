@@ -73,7 +73,14 @@ async def test_a_picture_of_the_gallery_becomes_the_input_of_a_film(page: Page) 
     await page.get_by_role("button", name="Create").click()
     await page.get_by_role("link", name="Download").wait_for()
     await page.goto("/gallery?kind=image")
+    whole = page.viewport_size
+    assert whole is not None
+    await page.set_viewport_size(PHONE)
     await page.get_by_text("Use in…").first.click()
+    menu = await page.locator(".actions .menu[open] > div").bounding_box()
+    assert menu is not None
+    assert (menu["x"] >= 0, menu["x"] + menu["width"] <= PHONE["width"]) == (True, True)
+    await page.set_viewport_size(whole)
     await page.get_by_role("link", name="Image to video", exact=True).first.click()
     await page.get_by_role("button", name="Create").click()
 
