@@ -191,7 +191,12 @@ class YtDlp:
         (folder / "order.json").write_text(json.dumps(order))
         seconds = LOOK_SECONDS if look else self._wall_seconds
         limits = confinement(
-            Path(ffmpeg), deno and Path(deno), port_of(proxy), seconds=seconds, most=most, names=self._proxy is not None
+            Path(ffmpeg),
+            Path(deno) if deno else None,
+            port_of(proxy),
+            seconds=seconds,
+            most=most,
+            names=self._proxy is not None,
         )
         words: dict[str, Any] = {}
         argv = (sys.executable, "-I", str(_CHILD))
