@@ -85,7 +85,7 @@ async def test_a_folder_that_somebody_else_made_for_the_operators_socket_is_not_
     path.parent.chmod(0o777)
     try:
         with pytest.raises(PermissionError, match="is not this user's alone"):
-            async with Door(folder, database, b"secret", SystemClock(), ()):
+            async with Door(folder, database, b"secret", SystemClock(), (), "http://127.0.0.1", lambda: None):
                 pass
     finally:
         path.parent.rmdir()

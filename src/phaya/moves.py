@@ -18,7 +18,7 @@ import structlog
 
 from phaya import jobs
 from phaya.breaker import Breaker, Circuits, Patience
-from phaya.calls import Call, Finished, LocalCall, Refused, RemoteCall, Waiting, unpack
+from phaya.calls import Finished, LocalCall, Refused, RemoteCall, Waiting, unpack
 from phaya.clock import DAY, MINUTE, SECOND
 from phaya.closings import end_job, keep_late
 from phaya.credits import NOTHING
@@ -73,7 +73,6 @@ class Moves:
         self._turns = Turns(self._dice)
         self._clearing: set[str] = set()
         self._spent: dict[str, int] = {}
-        workflow.plan = self.first_turn
         # Where callbacks reach us, half of the looks is kept for the jobs that they wake.
         self._routine_share = 1.0 if workflow.callback_base is None else 0.5
 
@@ -112,22 +111,6 @@ class Moves:
         finally:
             self._held.pop(job.id, None)
         return None
-
-    def first_turn(self, job: Job, call: Call, now: int) -> int:
-        """When a new job is to be submitted: now, or in its turn where the provider's budget is known to be spent.
-
-        Else each of a crowd would be claimed and put off at once.
-        """
-        if not isinstance(call, RemoteCall):
-            return now
-        provider = self.workflow.roster.remote(call)
-        free_at = min(self._spent.get(fingerprint(key), 0) for key in provider.keys)
-        if free_at <= now:
-            return now
-        budget = provider.creations
-        name, rate = f"{provider.name} creations", budget.amount / budget.seconds * len(provider.keys)
-        turn = self._turns.take(name, now, (free_at - now) / SECOND, rate)
-        return min(turn, job.deadline_at)
 
     async def renew(self) -> None:
         """Puts off the end of the leases of all moves that are under way here, in one statement.

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -30,9 +29,6 @@ from phaya.metrics import JOB_SECONDS, JOBS_ENDED, JOBS_OPENED
 from phaya.openings import Opening, open_many, open_one
 from phaya.providers.roster import REMOTE, Roster
 
-SOON = 5 * SECOND
-"""Workers look at least that often for what is due."""
-Plan = Callable[[Job, Call, int], int]
 Poke = tuple[str, str | None]
 """The job that a callback is about, and the ticket that it names."""
 
@@ -72,8 +68,6 @@ class Workflow:
         self._openings = Crowd[Opening, Credits](partial(_together, database, open_many, open_one))
         self._closings = Crowd[Closing, Closed](partial(_together, database, close_many, close_one))
         self._callbacks = Crowd[Poke, None](self._poke)
-        self.plan: Plan | None = None
-        """When a new job is due, where that is not at once: the worker of this process knows who waits already."""
         self._wakers: list[Callable[[], None]] = []
         self._heralds: list[Callable[[], None]] = []
         self._listeners: list[Callable[[str], None]] = []
@@ -123,7 +117,7 @@ class Workflow:
         """
         now = self.clock.now()
         call = self.roster.kie_routes.routed(call)
-        job = Job(
+        return Job(
             id=str(uuid.uuid4()),
             account_id=account_id,
             key_id=key_id,
@@ -139,8 +133,6 @@ class Workflow:
             created_at=now,
             next_at=now,
         )
-        turn = now if self.plan is None else self.plan(job, call, now)
-        return job if turn == now else replace(job, next_at=turn)
 
     async def open(
         self, *drafts: Job, stamp: Stamp | None = None, tell: Callable[[Credits], Answer] | None = None
@@ -158,8 +150,7 @@ class Workflow:
         for job in drafts:
             JOBS_OPENED.labels(job.service).inc()
         job_id.set(drafts[0].id)  # of the request that asks for it
-        soon = self.clock.now() + SOON
-        if any(not job.claimed and (job.next_at or 0) <= soon for job in drafts):
+        if not all(job.claimed for job in drafts):
             self.wake()
         return left
 

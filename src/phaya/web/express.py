@@ -73,7 +73,13 @@ class Express:
         path: str = scope["path"]
         if scope["method"] == "GET":
             home = self._homes.get(path[: -ID - 1])
-            if home is not None and path[-ID - 1] == "/" and path.isascii() and not phaya.load.late:
+            if (
+                home is not None
+                and path[-ID - 1] == "/"
+                and path.isascii()
+                and path.isprintable()
+                and not phaya.load.late
+            ):
                 headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each counts
                 if DETOURS.isdisjoint(headers):
                     scope[ROUTE] = home.template
