@@ -69,6 +69,8 @@ class Books:
             "PHAYA_LOG_LEVEL": "warning",
             "PHAYA_ALLOWED_NETWORKS": "127.0.0.0/8",
             "PHAYA_REQUESTS_PER_MINUTE": str(PLENTY),
+            "PHAYA_ACCOUNT_JOBS": str(PLENTY),
+            "PHAYA_ACCOUNT_QUEUE": str(PLENTY),
             "PHAYA_POLLS_PER_MINUTE": str(PLENTY),
         }
         return values if self.url is None else values | {"PHAYA_DATABASE_URL": self.url}
