@@ -32,14 +32,16 @@ class Shields:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on."""
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
+        await self._app(scope, receive, self.before(send) if scope["type"] == "http" else send)
+
+    def before(self, send: Send) -> Send:
+        """Sends what it is given with the headers that are missing."""
 
         async def shielded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = message["headers"]
+                given = message.get("headers", ())
                 names = {name for name, _ in given}
                 message["headers"] = [*given, *(one for one in self._headers if one[0] not in names)]
             await send(message)
 
-        await self._app(scope, receive, shielded)
+        return shielded
