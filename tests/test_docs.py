@@ -121,15 +121,9 @@ def test_every_document_can_be_found_from_the_readme() -> None:
 
 
 def test_every_variable_that_is_named_is_a_setting() -> None:
-<<<<<<< HEAD
     settings = Settings.model_fields.values()
     files = {f"{field.alias}_FILE" for field in settings if is_secret(field)}
     known = CLIENT_VARIABLES | files | {str(field.alias) for field in settings}
-=======
-    fields = Settings.model_fields.values()
-    known = CLIENT_VARIABLES | {str(field.alias) for field in fields}
-    known |= {f"{field.alias}_FILE" for field in fields if is_secret(field)}
->>>>>>> h/fair
 
     for document in DOCUMENTS:
         assert set() == set(_VARIABLE.findall(document.read_text(encoding="utf-8"))) - known, document
