@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import AsyncGenerator, Collection, Iterator
 from typing import Any
 
@@ -94,8 +93,6 @@ async def _running(
         app.state.system = system
         app.state.parting = system.lookout.part
         app.router.routes.extend(media_routes(system.results.storage))
-        gc.collect()
-        gc.freeze()  # what was loaded stays: no collection need look at it again
         try:
             yield
         finally:

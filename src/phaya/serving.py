@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncGenerator
 
@@ -54,6 +55,12 @@ class Server(uvicorn.Server):
     The app's lifespan hears of the end only after them.
     """
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts as usual; what was loaded until then stays, and no collection of garbage looks at it again."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Calls the app's `state.parting`, if it has one, then ends as usual."""
         parting = getattr(getattr(self.config.app, "state", None), "parting", None)
@@ -63,7 +70,11 @@ class Server(uvicorn.Server):
 
 
 class Nested(Server):
-    """A server inside another program: signals are that program's business."""
+    """A server inside another program: signals, and what stays in memory, are that program's business."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts as usual."""
+        await uvicorn.Server.startup(self, sockets)
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
