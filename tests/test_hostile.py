@@ -135,7 +135,7 @@ async def test_every_route_asks_for_a_key_but_those_that_are_public(phaya: Phaya
         for method in item:
             filled = path.replace("{job_id}", "x")
             answer = await phaya.ask(method.upper(), filled.split("{")[0] + "x" * ("{" in filled), {}, key="pk_none")
-            if answer.status not in (401, 429, 404, 405):
+            if answer.status not in (401, 429, 404, 405, 503):  # 503: too busy for anybody
                 found.add(path)
     assert found == public
 
