@@ -89,7 +89,9 @@ async def test_whatever_is_wrong_with_a_code_the_words_are_the_same(phaya: Phaya
 
     answers = [await redeem(phaya, text, key) for text in (used, mine, revoked["code"], "0000-0000-0000-0000", "?")]
 
-    assert {(answer.status, answer.content) for answer in answers} == {(404, answers[0].content)}
+    told = [{**answer.json, "request_id": None} for answer in answers]
+    assert {answer.status for answer in answers} == {404}
+    assert told == told[:1] * len(answers)
     assert (answers[0].json["error"], answers[0].json["message"]) == ("voucher_not_valid", WRONG)
     assert await phaya.balance(key) == 11
 
