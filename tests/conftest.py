@@ -165,6 +165,7 @@ def settings(folder: Path, **values: Any) -> Settings:
         "STRIPE_WEBHOOK_SECRET": "",
         "PHAYA_DATABASE_URL": None,
         "PHAYA_REDIS_URL": None,
+        "PHAYA_LATE_SECONDS": 600,  # tests share their event loop with what they make and look at
         "PHAYA_DOWNLOAD_PROXY": "http://127.0.0.1:9",  # nobody is there: no test leaves this machine
     }
     return Settings(**(given | values))

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 LAG = 1.0
-"""Seconds that the event loop may be late before new work is refused."""
+"""Seconds that the event loop may usually be late before new work is refused."""
 TICK = 0.25
 """Seconds between two looks at how late it is."""
 
@@ -15,8 +15,10 @@ TICK = 0.25
 class Load:
     """Requests in work, and how late the event loop is."""
 
-    def __init__(self, most: int, waiting: Callable[[], int]) -> None:
-        """`most` is how many requests are worked on at a time; those that `waiting` counts only wait for a job."""
+    def __init__(self, most: int, waiting: Callable[[], int], late_seconds: float = LAG) -> None:
+        """`most` is how many requests are worked on at a time; those that `waiting` counts only wait for a job. The
+        event loop may be `late_seconds` late."""
+        self._late = late_seconds
         self._most = most
         self._waiting = waiting
         self.requests = 0
@@ -34,12 +36,12 @@ class Load:
     @property
     def late(self) -> bool:
         """Whether even reading is too much."""
-        return self.lag > 2 * LAG
+        return self.lag > 2 * self._late
 
     def full(self, *, reading: bool) -> bool:
         """Whether one more is too much. Reading, which is cheap and ends waiting, has twice the room."""
         room = 2 if reading else 1
-        return self.lag > LAG * room or self.working >= self._most * room
+        return self.lag > self._late * room or self.working >= self._most * room
 
     @property
     def told(self) -> str:

@@ -260,7 +260,7 @@ async def _assemble(
     workflow.on_change(lookout.nudge)
     workflow.on_change(board.drop)
     stack.push_async_callback(lookout.close)
-    load = Load(settings.requests_at_once, lambda: lookout.waiting)
+    load = Load(settings.requests_at_once, lambda: lookout.waiting, settings.late_seconds)
     watching = asyncio.create_task(load.watch())
     stack.callback(watching.cancel)
     stripe = (

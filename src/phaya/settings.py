@@ -227,6 +227,13 @@ class Settings(BaseSettings):
         description="Waiting requests and event streams that the keys of one account may have open together in one "
         "process.",
     )
+    late_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        alias="PHAYA_LATE_SECONDS",
+        description="Seconds that a process may be behind with its work before new requests are refused with 503; "
+        "reading has twice that.",
+    )
     requests_at_once: int = Field(
         default=1000,
         ge=1,
