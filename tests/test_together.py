@@ -140,6 +140,8 @@ def test_a_crowd_of_requests_is_opened_as_if_they_had_come_one_after_the_other(a
         [ask for ask in asks if ask.key != 3 and ask.stamp is None],
         [ask for ask in asks if ask.key == 3],
     ):
+        if not sort:
+            continue  # nobody makes a crowd of none
         outcomes: list[list[str]] = []
         books: list[list[Any]] = []
         for together in (True, False):

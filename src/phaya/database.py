@@ -11,7 +11,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -129,7 +129,7 @@ class Embedded:
             with self._readers.connect() as connection:
                 return work(connection)
         except DBAPIError as error:
-            if _is_trouble(error):
+            if _is_trouble(error, TROUBLES - {sqlite3.SQLITE_READONLY}):  # a reader that writes is our own mistake
                 raise DatabaseDown() from error
             raise
 
@@ -189,11 +189,11 @@ class Embedded:
         return isinstance(driver, sqlite3.Connection) and not driver.in_transaction
 
 
-def _is_trouble(error: BaseException | None) -> bool:
+def _is_trouble(error: BaseException | None, troubles: Set[int] = TROUBLES) -> bool:
     # The refusal to return to a savepoint that is gone hides what made it go.
     while error is not None:
         code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
-        if isinstance(code, int) and code & 0xFF in TROUBLES:  # the rest says more closely what it was
+        if isinstance(code, int) and code & 0xFF in troubles:  # the rest says more closely what it was
             return True
         error = error.__context__
     return False

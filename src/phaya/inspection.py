@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -13,6 +12,7 @@ from sqlalchemy.exc import DatabaseError
 from phaya import jobs as rows
 from phaya import ledger, payments, vouchers
 from phaya.clock import DAY, HOUR, MINUTE
+from phaya.inventory import absent
 from phaya.jobs import State, Step
 from phaya.results import keys_of
 from phaya.schema import deliveries, idempotency, jobs
@@ -79,23 +79,13 @@ async def examine(
     while after is not None:
         page = await ask("check files", media_days=media_days, after=list(after))
         owners = {key: job for job, key in page["files"]}
-        absent = await missing(storage, list(owners))
-        files, gone = files + len(owners), gone + len(absent)
-        lost += [f"job {owners[key]}: its file {key} is missing" for key in absent[: MOST - len(lost)]]
+        lacking = await absent(storage, list(owners), HEADS)
+        files, gone = files + len(owners), gone + len(lacking)
+        lost += [f"job {owners[key]}: its file {key} is missing" for key in lacking[: MOST - len(lost)]]
         after = page["next"]
     if gone > len(lost):
         lost.append(f"and {gone - len(lost)} more files are missing")
     return {**report, "faults": [*report["faults"], *lost], "files": files}
-
-
-async def missing(storage: Storage, keys: Sequence[str]) -> list[str]:
-    """Which of these files the storage does not have."""
-    gone: list[str] = []
-    for start in range(0, len(keys), HEADS):
-        some = keys[start : start + HEADS]
-        found = await asyncio.gather(*(storage.head(key) for key in some))
-        gone += [key for key, stat in zip(some, found, strict=True) if stat is None]
-    return gone
 
 
 def _bounded(faults: Sequence[str]) -> list[str]:

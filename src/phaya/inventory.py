@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -59,15 +59,13 @@ class Inventory:
         while rows := await self._database.read(jobs.holding, last, self._chunk):
             last = rows[-1][0]
             named = [(job_id, key) for job_id, results in rows for key in keys_of(results)]
-            for start in range(0, len(named), AT_ONCE):
-                part = named[start : start + AT_ONCE]
-                found = await asyncio.gather(*(self._storage.head(key) for _, key in part))
-                gone = [pair for pair, stat in zip(part, found, strict=True) if stat is None]
-                if gone:  # unless the row forgot them in the meantime, when their time was over
-                    now = await self._database.read(jobs.results_of, {job_id for job_id, _ in gone})
-                    for job_id, key in gone:
-                        if key in keys_of(now.get(job_id)):
-                            yield Missing(job_id, key)
+            lacking = set(await absent(self._storage, [key for _, key in named], AT_ONCE))
+            gone = [(job_id, key) for job_id, key in named if key in lacking]
+            if gone:  # unless the row forgot them in the meantime, when their time was over
+                now = await self._database.read(jobs.results_of, {job_id for job_id, _ in gone})
+                for job_id, key in gone:
+                    if key in keys_of(now.get(job_id)):
+                        yield Missing(job_id, key)
 
     async def strays(self) -> AsyncIterator[Stray]:
         """Files under the month folders that are older than a day and that no row names. Raises StorageDown."""
@@ -118,3 +116,13 @@ class Inventory:
         rows = await self._database.read(jobs.results_of, set(owners.values()))
         named = {key for results in rows.values() for key in keys_of(results)}
         return [Stray(stat.key, stat.size, owners[stat.key] in rows) for stat in stats if stat.key not in named]
+
+
+async def absent(storage: Storage, keys: Sequence[str], at_once: int) -> list[str]:
+    """Which of these files the storage does not have, asked for so many at a time. Raises StorageDown."""
+    gone: list[str] = []
+    for start in range(0, len(keys), at_once):
+        some = keys[start : start + at_once]
+        found = await asyncio.gather(*(storage.head(key) for key in some))
+        gone += [key for key, stat in zip(some, found, strict=True) if stat is None]
+    return gone

@@ -58,6 +58,7 @@ class Lookout:
         self._most = most
         self._most_of_account = most_of_account
         self._waits: dict[str, set[_Wait]] = {}
+        self._waiting = 0  # counted, because every create asks for it
         self._nudged: set[str] = set()
         self._woken = asyncio.Event()
         self._places: Counter[str] = Counter()
@@ -74,6 +75,7 @@ class Lookout:
             return False
         wait = _Wait(wanted, asyncio.get_running_loop().create_future())
         self._waits.setdefault(job_id, set()).add(wait)
+        self._waiting += 1
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(), context=Context())  # of all requests, not of this one
         try:
@@ -82,6 +84,7 @@ class Lookout:
         except TimeoutError:
             return False
         finally:
+            self._waiting -= 1
             self._waits[job_id].discard(wait)
             if not self._waits[job_id]:
                 del self._waits[job_id]
@@ -121,7 +124,7 @@ class Lookout:
     @property
     def waiting(self) -> int:
         """How many wait at this moment."""
-        return sum(len(waits) for waits in self._waits.values())
+        return self._waiting
 
     def part(self) -> None:
         """Ends every wait, and those to come: the process is about to stop."""

@@ -146,10 +146,14 @@ def _without_words(text: str) -> str:
     source = asked.get()
     if source is None or len(text) < 4:
         return text
-    for words in _prose(source):
-        for spelled in _spellings(words):
-            text = _covered(text, spelled)
-    return text
+    # All are looked for in the text as it came: covering one spelling would break another, and leave its beginning.
+    spans = [span for words in _prose(source) for spelled in _spellings(words) for span in _spans(text, spelled)]
+    kept, done = "", 0
+    for begin, end in sorted(spans):
+        if begin >= done:
+            kept += text[done:begin] + PRIVATE
+        done = max(done, end)
+    return kept + text[done:]
 
 
 def _prose(value: object, name: str = "", depth: int = 0) -> Iterator[str]:
@@ -181,22 +185,19 @@ def _spellings(words: str) -> set[str]:
     return {way for way in ways if len(way) >= 4}
 
 
-def _covered(text: str, words: str) -> str:
-    """The text without the words, as far as they go on from their beginning or up to their end."""
+def _spans(text: str, words: str) -> Iterator[tuple[int, int]]:
+    """Where the words stand in a text, as far as they go on from their beginning or up to their end."""
     head, tail = words[:PROBE], words[-PROBE:]
     at = text.find(head)
     while at >= 0:
         end = at + _alike(text[at : at + len(words)], words)
-        text = text[:at] + PRIVATE + text[end:]
-        at = text.find(head, at + len(PRIVATE))
-    if len(words) > PROBE:
-        at = text.find(tail)
-        while at >= 0:
-            end = at + len(tail)
-            begin = end - _alike(text[max(0, end - len(words)) : end][::-1], words[::-1])
-            text = text[:begin] + PRIVATE + text[end:]
-            at = text.find(tail, begin + len(PRIVATE))
-    return text
+        yield at, end
+        at = text.find(head, end)
+    at = text.find(tail) if len(words) > PROBE else -1
+    while at >= 0:
+        end = at + len(tail)
+        yield end - _alike(text[max(0, end - len(words)) : end][::-1], words[::-1]), end
+        at = text.find(tail, end)
 
 
 def _alike(one: str, other: str) -> int:

@@ -1,4 +1,5 @@
-"""How a job is opened and ended: in one transaction each, with its money. What happens in between is in moves.py."""
+"""Where jobs come in and are called off, and what providers call back. The transactions are in openings.py and
+closings.py, what happens in between is in moves.py."""
 
 from __future__ import annotations
 
@@ -141,7 +142,6 @@ class Workflow:
 
         Raises NotEnoughCredits, Unauthorized where the key has ended since the request came, and TooManyRequests or
         StorageFull where the account holds as much as it may.
-
 
         With a stamp the same request opens nothing twice: Taken, Reused, InProgress or NotKept is raised where it,
         or its key, was sent before. `tell` makes what is answered of the balance; it is kept for the next time.

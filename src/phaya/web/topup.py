@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import PlainTextResponse
 
 from phaya import vouchers
-from phaya.catalog.acceptance import faults
 from phaya.clock import written
 from phaya.credits import Credits, credits
 from phaya.errors import Fault, Invalid, NotFound, TooLarge
@@ -20,8 +19,8 @@ from phaya.tariff import Pack
 from phaya.vouchers import Redeemed
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Polling, Requesting
-from phaya.web.generations import read_json, strictly
 from phaya.web.openapi import AMOUNT, MAYBE_TEXT, TEXT, Schema, object_of, plain_docs, told_docs
+from phaya.web.wishes import read_wish
 
 LARGEST_BODY = 20_000
 LARGEST_EVENT = 1_000_000
@@ -70,9 +69,6 @@ class Wanted(BaseModel):
     ] = None
 
 
-M = TypeVar("M", bound=BaseModel)
-
-
 class Code(BaseModel):
     """A voucher."""
 
@@ -107,7 +103,7 @@ def _add_checkout(router: APIRouter) -> None:
     )  # fmt: skip
     async def checkout(request: Request, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """The customer pays at `url`, a page of Stripe's. Nothing is charged here, so a lost answer costs nothing."""
-        wanted, warnings = await _read(request, phaya, Wanted)
+        wanted, warnings = await read_wish(request, phaya, Wanted, LARGEST_BODY)
         pack = _chosen(phaya.checkout.packs, wanted)
         success, cancel = _address("success_url", wanted.success_url), _address("cancel_url", wanted.cancel_url)
         payment, url = await begin_payment(phaya, caller.account_id, pack, success, cancel)
@@ -151,7 +147,7 @@ def _add_vouchers(router: APIRouter) -> None:
     )  # fmt: skip
     async def redeem(request: Request, phaya: Phaya, caller: Requesting) -> Json:  # pyright: ignore[reportUnusedFunction]
         """An account redeems a code once. `expires_at` tells until when its credits are good, null means for ever."""
-        given, warnings = await _read(request, phaya, Code)
+        given, warnings = await read_wish(request, phaya, Code, LARGEST_BODY)
         done = await redeem_code(phaya, caller.account_id, given.code)
         return Json(
             {
@@ -176,22 +172,6 @@ async def redeem_code(phaya: System, account_id: str, code: str) -> Redeemed:
     """What a code brought the account. Raises TooManyRequests and WrongCode."""
     await phaya.limits.take(account_id, "voucher codes", TRIES)
     return await phaya.database.write(vouchers.redeem, phaya.secret, account_id, code, phaya.clock.now())
-
-
-async def _read(request: Request, phaya: System, model: type[M]) -> tuple[M, list[str]]:
-    """The body, read and checked, and what was ignored of it. Raises Invalid or TooLarge."""
-    body = await read_json(request, LARGEST_BODY)
-    if not isinstance(body, dict):
-        raise Invalid(Fault("body", "must be a JSON object", "model_type"))
-    given = cast("dict[str, Any]", body)
-    try:
-        wish = model.model_validate(given)
-    except ValidationError as error:
-        raise Invalid(*faults(error)) from None
-    warnings = [f"Unknown field '{name}' was ignored." for name in given if name not in model.model_fields]
-    if warnings and strictly(request, phaya):
-        raise Invalid(*(Fault("body", warning, "strict") for warning in warnings))
-    return wish, warnings
 
 
 def _chosen(packs: tuple[Pack, ...], wanted: Wanted) -> Pack:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from phaya import deliveries, webhooks
-from phaya.catalog.acceptance import faults
 from phaya.clock import written
 from phaya.deliveries import Condition, Delivery
 from phaya.errors import Fault, Invalid
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Requesting
-from phaya.web.generations import read_json, strictly
 from phaya.web.openapi import MAYBE_TEXT, TEXT, Schema, object_of, plain_docs, told_docs
+from phaya.web.wishes import read_wish
 from phaya.webhooks import JOB_EVENTS, Endpoint, Event, Signer
 
 LARGEST_BODY = 100_000
@@ -232,25 +231,18 @@ def _add_endpoints(router: APIRouter) -> None:
 async def _wish(request: Request, phaya: System, caller: Caller, model: type[W]) -> tuple[W, list[str]]:
     """The body, read and checked, and what was ignored of it. Raises Forbidden or Invalid."""
     caller.need("webhooks")
-    body = await read_json(request, LARGEST_BODY)
-    if not isinstance(body, dict):
-        raise Invalid(Fault("body", "must be a JSON object", "model_type"))
-    given = cast("dict[str, Any]", body)
-    try:
-        wish = model.model_validate(given)
-    except ValidationError as error:
-        raise Invalid(*faults(error)) from None
-    if strange := [event for event in wish.events or () if event not in JOB_EVENTS]:
-        raise Invalid(Fault("events", f"must be of {', '.join(JOB_EVENTS)}, not {strange[0][:64]!r}", "enum"))
-    warnings = [f"Unknown field '{name}' was ignored." for name in given if name not in model.model_fields]
-    if warnings and strictly(request, phaya):
-        raise Invalid(*(Fault("body", warning, "strict") for warning in warnings))
+    wish, warnings = await read_wish(request, phaya, model, LARGEST_BODY, _check_events)
     changes: dict[str, object] = {}
     if wish.url is not None:
         changes["url"] = webhooks.checked_url(webhooks.guard(phaya.settings.allowed_networks), wish.url, "url")
     if wish.events is not None:
         changes["events"] = list(dict.fromkeys(wish.events))
     return wish.model_copy(update=changes), warnings
+
+
+def _check_events(wish: Wish) -> None:
+    if strange := [event for event in wish.events or () if event not in JOB_EVENTS]:
+        raise Invalid(Fault("events", f"must be of {', '.join(JOB_EVENTS)}, not {strange[0][:64]!r}", "enum"))
 
 
 async def _own(phaya: System, caller: Caller, webhook_id: str) -> Endpoint:
