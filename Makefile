@@ -35,7 +35,7 @@ demo: setup
 	$(BIN)/phaya demo
 
 test: setup
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 	@echo "All tests passed."
 
 check: setup $(VENV)/.site

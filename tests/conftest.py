@@ -183,6 +183,15 @@ async def running(folder: Path, **values: Any) -> AsyncGenerator[Phaya, None]:
             yield phaya
 
 
+LONGEST = ("test_kill", "test_nodes", "test_endings", "test_fuzz", "test_cli", "test_postgresql", "test_restarts")
+"""Modules that take longest. Workers begin with them: at the end, one would work while the others wait for it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A module's `ENGINES` says on which databases its tests run: SQLite alone, if it says nothing."""
     if "engine" in metafunc.fixturenames:

@@ -252,9 +252,9 @@ async def test_an_interrupted_wait_leaves_the_job_and_says_how_to_go_on(phaya: P
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stderr is not None
-    while not (jobs := (await phaya.get("jobs?state=processing", key=user["PHAYA_API_KEY"])).json["jobs"]):
+    while not phaya.system.lookout.waiting:  # before, it may not have heard the job's name yet
         await asyncio.sleep(0.05)
-    await asyncio.sleep(0.5)
+    jobs = (await phaya.get("jobs?state=processing", key=user["PHAYA_API_KEY"])).json["jobs"]
     process.send_signal(signal.SIGINT)
     _, problems = await asyncio.wait_for(process.communicate(), 30)
 

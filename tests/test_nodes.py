@@ -19,7 +19,7 @@ from conftest import SQLITE
 from gate import gate
 from phaya.clock import SharedClock
 from phaya.engine import engine
-from phaya.jobs import State
+from phaya.jobs import State, Step
 from phaya.postgresql import PostgreSQL
 from servers import Postgres
 
@@ -60,7 +60,9 @@ async def test_the_jobs_of_a_node_that_dies_are_finished_by_the_others(tmp_path:
     async with cluster(tmp_path, postgresql.new_database(), extra={"PHAYA_DEADLINE_SCALE": "1"}) as run:
         await run.serve()
         dying, _ = [await run.serve(PHAYA_PUBLIC_URL=run.nodes[0].url) for _ in range(2)]
-        held = [await run.create("[slow 2]", dying) for _ in range(12)]
+        held = [await run.create("[slow 5]", dying) for _ in range(12)]
+        while any(row.step in (Step.OPEN, Step.SUBMITTING) for row in (await run.rows())[1]):
+            await asyncio.sleep(0.1)  # what is on its way to the provider at a kill is of unknown fate
 
         await run.kill(dying)
 

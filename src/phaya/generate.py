@@ -157,7 +157,11 @@ async def _generate(
 ) -> None:
     async with AsyncClient() as client:
         body = await client.ready(_with_files(service, given))
-        answer = await client.post(service.create_path(), body | ({"dry_run": True} if dry else {}))
+        try:
+            answer = await client.post(service.create_path(), body | ({"dry_run": True} if dry else {}))
+        except asyncio.CancelledError:
+            errors.print("Nobody has heard whether the job was accepted; 'phaya jobs list' shows it if it was.")
+            raise
         for warning in answer["warnings"]:
             errors.print(f"[yellow]{escape(warning)}[/yellow]")
         if dry:
