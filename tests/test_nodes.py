@@ -37,7 +37,7 @@ shift = {shift}
 real, real_ns = time.time, time.time_ns
 time.time = lambda: real() + shift
 time.time_ns = lambda: real_ns() + shift * 1_000_000_000
-from phaya.cli import main
+from phaya.__main__ import main
 main()
 """
 """A node whose machine's clock is wrong by so many seconds."""

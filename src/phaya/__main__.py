@@ -1,5 +1,19 @@
-"""`python -m phaya` is the `phaya` command."""
+"""The entry of the `phaya` command, and of `python -m phaya`."""
 
-from phaya.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Runs a command. A server loads nothing of the other commands: it would keep them in memory for its whole life."""
+    if sys.argv[1:2] in (["serve"], ["work"]):
+        from phaya.servers import program
+
+        program()()
+    else:
+        from phaya.cli import app
+
+        app()
+
+
+if __name__ == "__main__":
+    main()

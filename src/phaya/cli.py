@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import uvicorn
 from rich.table import Column, Table
 
-from phaya import __version__, books, clerk, customer, operator, rounds, till, tracing
-from phaya.errors import DatabaseDown
+from phaya import __version__, books, clerk, customer, rounds, servers, till
 from phaya.generate import commands as generate_commands
-from phaya.providers.roster import LANES
-from phaya.serving import Server, configured, listen
 from phaya.tariff_file import BadTariff, tariff_of
 from phaya.terminal import (
     Account,
     AsJson,
     Expires,
-    configure_logs,
     console,
     order,
     print_json,
@@ -31,13 +25,7 @@ from phaya.terminal import (
     stop,
 )
 
-app = typer.Typer(
-    name="phaya",
-    help="AI media generation and chat through one key and one prepaid balance.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-)
+app = servers.program()
 keys_app = typer.Typer(help="Make, list and revoke keys (operator).", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 accounts_app = typer.Typer(
@@ -52,102 +40,6 @@ clerk.install(app, keys_app, accounts_app)
 rounds.install(app)
 app.add_typer(generate_commands(), name="generate")
 customer.install(app)
-
-Only = Annotated[
-    list[str] | None,
-    typer.Option(help="Work on jobs of this lane only (may be repeated): remote, render, speech, download or none."),
-]
-
-
-def main() -> None:
-    """The entry of the `phaya` command."""
-    app()
-
-
-@app.command()
-def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.")] = 8000,
-    only: Only = None,
-) -> None:
-    """Run the API and the worker in one process."""
-    lanes = _lanes(only)
-    settings = read_settings()
-    configure_logs(settings.log_level, settings.log_format)
-    listener = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else shown  # noqa: S104 - compared, not bound
-    public_url = settings.public_url or f"http://{reachable}:{listener.getsockname()[1]}"
-    from phaya.app import create_app
-    from phaya.database import InUse, lock
-    from phaya.node import Misfit, probe
-    from phaya.outages import BadStorage
-
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        # A clear word now instead of a trace from the lifespan.
-        if settings.database_url is None:
-            lock(settings.data_dir).close()
-        asyncio.run(probe(settings, public_url))
-        first = asyncio.run(operator.carry_out(settings, "console first", credits="100" if settings.sandbox else "0"))
-        phaya = create_app(settings, public_url, only=lanes)
-        if settings.otel:
-            tracing.start(__version__)
-    except (InUse, DatabaseDown, Misfit, BadTariff, BadStorage, operator.Refused, tracing.NoTracing) as error:
-        stop(str(error))
-    problems.print(
-        f"Phaya {__version__} on {public_url}" + ("  (sandbox: no provider keys)" if settings.sandbox else "")
-    )
-    if first["path"]:
-        problems.print(f"Open this link once to make the first account: {public_url}{first['path']}", soft_wrap=True)
-    server = Server(configured(phaya, stop_seconds=8))
-    server.run(sockets=[listener])
-    tracing.stop()
-    if not server.started:
-        sys.exit(1)
-
-
-@app.command()
-def work(only: Only = None) -> None:
-    """Run a worker alone, beside servers that share its PostgreSQL."""
-    lanes = _lanes(only)
-    settings = read_settings()
-    configure_logs(settings.log_level, settings.log_format)
-    if settings.database_url is None:
-        stop("A worker needs PHAYA_DATABASE_URL: the embedded database belongs to one process, 'phaya serve'.")
-    if settings.public_url is None:
-        stop("A worker needs PHAYA_PUBLIC_URL, the address of the Phaya that it works for: links start with it.")
-    if settings.sandbox and settings.sandbox_url is None:
-        stop("A worker needs the providers' keys, or PHAYA_SANDBOX_URL, the address of a sandbox that all nodes share.")
-    from phaya import node
-    from phaya.outages import BadStorage
-
-    try:
-        if settings.otel:
-            tracing.start(__version__)
-        asyncio.run(node.work(settings, tariff_of(settings), settings.public_url, lanes))
-    except (DatabaseDown, node.Misfit, BadTariff, BadStorage, tracing.NoTracing) as error:
-        stop(str(error))
-    finally:
-        tracing.stop()
-
-
-@app.command()
-def sandbox(
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8010,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-) -> None:
-    """Serve the sandbox alone: KIE.ai and OpenRouter as they speak, with media made here."""
-    settings = read_settings()
-    configure_logs(settings.log_level, settings.log_format)
-    from phaya.clock import SystemClock
-    from phaya.providers.sandbox.hosting import LOOPBACK, hosted_sandbox
-
-    developer = settings.model_copy(update={"allowed_networks": (*settings.allowed_networks, *LOOPBACK)})
-    app = hosted_sandbox(developer, settings.data_dir / "sandbox", (), SystemClock())
-    listener = _listen(host, port)
-    problems.print(f"Sandbox on http://{host}:{listener.getsockname()[1]}")
-    uvicorn.Server(configured(app, stop_seconds=8)).run(sockets=[listener])
 
 
 @app.command()
@@ -289,17 +181,3 @@ def console_link(account: Account, as_json: AsJson = False) -> None:
 def version() -> None:
     """Print the version."""
     print(__version__)
-
-
-def _lanes(only: list[str] | None) -> tuple[str, ...]:
-    lanes = tuple(only or LANES)
-    if strange := set(lanes) - {*LANES, "none"}:
-        stop(f"--only must be one of {', '.join(LANES)} or none, not {', '.join(sorted(strange))}.", 2)
-    return tuple(lane for lane in LANES if lane in lanes)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return listen(host, port)
-    except OSError as error:
-        stop(f"Cannot listen on {host}:{port}: {error.strerror}.", 2)
