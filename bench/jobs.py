@@ -92,6 +92,7 @@ async def _measure(folder: Path, engine: str, count: int, rates: Sequence[float]
             "PHAYA_LOG_LEVEL": "warning",
             "PHAYA_ALLOWED_NETWORKS": "127.0.0.0/8",
             "KIE_API_KEY": ",".join(KEYS),
+            "PHAYA_ACCOUNT_JOBS": "1000000",  # all are of one account
             "KIE_BASE_URL": f"http://127.0.0.1:{provider}",
         }
         if engine == "postgresql":

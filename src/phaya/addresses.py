@@ -293,20 +293,25 @@ async def _keep(answer: aiohttp.ClientResponse, path: Path, limit: int) -> Fetch
         raise FetchFailed(f"it is larger than {_megabytes(limit)}")
     count = 0
     waiting = bytearray()
-    with await asyncio.to_thread(path.open, "wb") as file:
-        # Counted as it comes out of decompression, so that a small body cannot unfold into a large file.
-        async for chunk in answer.content.iter_any():
-            count += len(chunk)
-            if count > limit:
-                raise FetchFailed(f"it is larger than {_megabytes(limit)}")
-            waiting += chunk
-            if len(waiting) >= _WRITTEN_AT_ONCE:
-                await asyncio.to_thread(file.write, bytes(waiting))
-                waiting.clear()
-        await asyncio.to_thread(file.write, bytes(waiting))
+    # Counted as it comes out of decompression, so that a small body cannot unfold into a large file.
+    async for chunk in answer.content.iter_any():
+        count += len(chunk)
+        if count > limit:
+            raise FetchFailed(f"it is larger than {_megabytes(limit)}")
+        waiting += chunk
+        if len(waiting) >= _WRITTEN_AT_ONCE:
+            await asyncio.to_thread(_append, path, bytes(waiting), new=count == len(waiting))
+            waiting.clear()
     if count == 0:
         raise FetchFailed("it is empty")
+    if waiting:
+        await asyncio.to_thread(_append, path, bytes(waiting), new=count == len(waiting))
     return Fetched(answer.content_type, count, str(answer.url))
+
+
+def _append(path: Path, content: bytes, *, new: bool) -> None:
+    with path.open("wb" if new else "ab") as file:
+        file.write(content)
 
 
 def _discard(path: Path) -> None:

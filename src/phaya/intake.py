@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import hashlib
-import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from phaya.catalog.fields import Input
 from phaya.catalog.service import Generation
 from phaya.clock import Clock
 from phaya.errors import Fault, Invalid
+from phaya.folders import fresh_folder
 from phaya.media import Measured, Unreadable, clean_animation, clean_picture, measure, renew_picture
 from phaya.providers import Rejected, Unavailable
 from phaya.storage import Storage
@@ -61,10 +61,10 @@ class Intake:
         sources = list(_sources(request))
         if not sources:
             return request
-        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+        async with fresh_folder(self._folder) as folder:
             found = await asyncio.gather(
                 *(
-                    self._take(source, Path(folder) / str(number), request.local, keep)
+                    self._take(source, folder / str(number), request.local, keep)
                     for number, source in enumerate(sources)
                 ),
                 return_exceptions=True,

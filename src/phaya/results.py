@@ -4,7 +4,6 @@ completed, and links point there."""
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +30,7 @@ from phaya.catalog.answers import Kept
 from phaya.catalog.service import Generation
 from phaya.credits import Credits
 from phaya.errors import StorageDown
+from phaya.folders import fresh_folder
 from phaya.jobs import Job
 from phaya.links import key_for
 from phaya.media import Unreadable, measure, sound_track
@@ -78,12 +78,12 @@ class Results:
         """Copies a finished job's files to our storage; answers the row's `results`. Raises Unkept."""
         assert job.outcome is not None
         outcome = orjson.loads(job.outcome)
-        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+        async with fresh_folder(self._folder) as folder:
             try:
                 async with asyncio.timeout(KEEP_SECONDS):
                     files: list[Path] = []
                     for number, url in enumerate(outcome["urls"], 1):
-                        file = Path(folder) / f"{number}"
+                        file = folder / f"{number}"
                         await self._fetcher.fetch(url, file, limit=LARGEST)
                         files.append(file)
                     return await self._store(job, files, outcome["facts"])
@@ -99,8 +99,7 @@ class Results:
 
         Raises Rejected, Unavailable (from the provider) or Unkept.
         """
-        with tempfile.TemporaryDirectory(dir=self._folder) as name:
-            folder = Path(name)
+        async with fresh_folder(self._folder) as folder:
             inputs: dict[str, Path] = {}
             try:
                 for number, key in enumerate(dict.fromkeys(_inputs(call))):

@@ -8,7 +8,6 @@ import math
 import shutil
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
@@ -19,6 +18,7 @@ import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 
 from phaya.addresses import Guard, UrlRefused
 from phaya.calls import Download, LocalCall
+from phaya.folders import fresh_folder
 from phaya.providers import Made, Rejected, Report, Unavailable
 from phaya.providers.child import Limits, run_child
 from phaya.providers.download_bars import port_of
@@ -88,12 +88,11 @@ class YtDlp:
             return size
         url = self._checked(call.url)
         self._folder.mkdir(parents=True, exist_ok=True)
-        async with self._looks:
-            with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-                try:
-                    answer = await self._ask(call, url, Path(folder), look=True)
-                except TimeoutError:
-                    return None
+        async with self._looks, fresh_folder(self._folder) as folder:
+            try:
+                answer = await self._ask(call, url, folder, look=True)
+            except TimeoutError:
+                return None
         found = answer.get("found")
         if found is None:
             failure = _failure(answer)

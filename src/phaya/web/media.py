@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -18,6 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from phaya import allowances, jobs
 from phaya.clock import DAY
 from phaya.errors import Fault, Invalid, TooLarge
+from phaya.folders import fresh_folder
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Polling, Requesting
@@ -72,8 +72,8 @@ async def keep_file(request: Request, phaya: System, caller: Caller) -> dict[str
     """Keeps the file of a multipart form and tells what it is. Raises Invalid, TooLarge, or StorageFull where the
     caller's account has no room for it."""
     workflow = phaya.workflow
-    with tempfile.TemporaryDirectory(dir=phaya.intake.folder) as folder:
-        file = Path(folder) / "upload"
+    async with fresh_folder(phaya.intake.folder) as folder:
+        file = folder / "upload"
         await _receive(request, file, phaya.settings.upload_bytes)
         size, now = file.stat().st_size, phaya.clock.now()
         await phaya.database.write(
