@@ -42,7 +42,9 @@ DEEDS: Mapping[str, Deed] = {
     "jobs cancel": Deed("job_id", ("service", "returned", "reason")),
     "reconcile look": Deed("job_id", ("service", "step")),
     "reconcile close": Deed("job_id", ("reason", "by")),
-    "vouchers create": Deed("ids", ("count", "credits", "uses", "expires_at", "grant_days", "note", "by")),
+    "vouchers create": Deed(
+        "ids", ("count", "credits", "uses", "expires_at", "grant_days", "note", "by"), done="made"
+    ),
     "vouchers revoke": Deed("id", ("credits", "used")),
     "console link": Deed("account", ("expires_at",)),
     "console first": Deed("first", ("credits",), done="path"),
