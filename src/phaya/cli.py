@@ -273,9 +273,15 @@ def accounts_limits(
 
 
 @console_app.command("link")
-def console_link(account: Account, as_json: AsJson = False) -> None:
+def console_link(
+    account: Account,
+    without_totp: Annotated[
+        bool, typer.Option("--without-totp", help="Turn its second step off as well, for who has lost the app.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Print a link, good once and for a day, that sets an account's password for the console."""
-    made = order("console link", account=account)
+    made = order("console link", account=account, without_totp=without_totp)
     if as_json:
         print_json(made)
         return
