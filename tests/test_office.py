@@ -329,7 +329,8 @@ async def test_a_voucher_form_that_is_sent_twice_makes_them_once_and_shows_them_
     assert shown[0] == shown[1]
     assert sum(one["note"] == "double click" for one in listed) == 2
     assert len(lines) == 1
-    assert (await boss.post("/operator/vouchers", **(form | {"credits": "8"}))).status == 409
+    async with boss.session.post(boss.url + "/operator/vouchers", data=form | {"credits": "8"}) as answer:
+        assert answer.status == 409
 
 
 async def test_the_sandbox_page_says_what_follows_from_what(boss: Browser) -> None:

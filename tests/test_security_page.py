@@ -239,11 +239,16 @@ async def test_what_an_operator_does_to_the_own_account_is_written_down_and_a_cu
             made = shown_codes((await send(owner, "/security/totp/codes", **form))[1])
             await owner.post("/security/totp/off", password=PASSWORD, code=made[0])
             await owner.post("/security/password", password=PASSWORD, new=ANOTHER, again=ANOTHER)
+        async with browsing(phaya) as owner:
+            link = await phaya.operate("console link", account=email)
+            await owner.post(link["path"], password=PASSWORD, again=PASSWORD)
     written = {email: (await phaya.operate("audit list", actor=email))["lines"] for email in emails}
 
     assert [line["action"] for line in written[emails[0]]] == [
-        "account password", "account totp off", "account codes", "account totp on", "account sessions",
+        "account password", "account password", "account totp off", "account codes", "account totp on",
+        "account sessions",
     ]  # fmt: skip
+    assert written[emails[0]][0]["details"] == {"by_link": True, "without_totp": False}
     assert written[emails[1]] == []
     assert ANOTHER not in str(written)
 
