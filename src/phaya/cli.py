@@ -288,7 +288,8 @@ def console_link(
     print(made["link"] or made["path"])
     if made["link"] is None:
         problems.print("Put your server's address before it: it does not run here, and PHAYA_PUBLIC_URL is not set.")
-    problems.print(f"Good once, until {made['expires_at']}. Opening it sets the password of {made['account']}.")
+    also = " and turns its second step off" if without_totp else ""
+    problems.print(f"Good once, until {made['expires_at']}. It sets the password of {made['account']}{also}.")
 
 
 @app.command()

@@ -98,7 +98,7 @@ async def sign_out(visit: Visit) -> Response:
 async def welcome(visit: Visit) -> Response:
     """A one-time link, opened. Looking at it does not use it up."""
     found = await visit.phaya.database.read(logins.invitation, _token(visit), visit.phaya.clock.now())
-    return await visit.render("welcome.html", email=found.email, given=found.credits, message=None, typed="")
+    return await visit.render("welcome.html", invitation=found, message=None, typed="")
 
 
 async def accept(visit: Visit) -> Response:
@@ -115,8 +115,7 @@ async def accept(visit: Visit) -> Response:
     except Invalid as error:
         first = error.faults[0]
         message = visit.tell_text(first.message) if first.field == "password" else visit.tell(error)
-        values = {"email": found.email, "given": found.credits, "message": message, "typed": email}
-        return await visit.render("welcome.html", 422, **values)
+        return await visit.render("welcome.html", 422, invitation=found, message=message, typed=email)
     return await _let_owner_in(visit, login)
 
 
