@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, Response, expect
@@ -11,13 +13,28 @@ from playwright.async_api import Page, Response, expect
 import receiver
 from browser import PHONE, inaccessible, visiting
 from conftest import Phaya, running
+from phaya import authenticators
 
 pytestmark = pytest.mark.anyio
 
 EMAIL, PASSWORD = "maker@phaya.example", "a long password"
 PAGES = ("/", "/create/text-to-image", "/create/sora2-text-to-video", "/create/image-to-video", "/gallery", "/jobs",
-         "/chat", "/keys", "/credits", "/webhooks", "/reference")  # fmt: skip
+         "/chat", "/keys", "/credits", "/webhooks", "/reference", "/security")  # fmt: skip
 LARGEST = 150_000
+FOCUS = """() => {
+  const here = document.activeElement;
+  const style = (one) => one ? getComputedStyle(one) : {outlineStyle: "none"};
+  const outlined = (one) => style(one).outlineStyle !== "none" && parseFloat(style(one).outlineWidth) > 0;
+  const box = here.getBoundingClientRect();
+  const inside = box.width > 0 && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
+  if (here === document.body) return { name: "", mark: "", seen: false };
+  return {
+    name: (here.labels?.[0]?.innerText || here.ariaLabel || here.innerText || here.name || "").trim(),
+    mark: here.dataset.walked ??= String(Math.random()),
+    seen: inside && [here, here.nextElementSibling, here.closest(".pick")].some(outlined),
+  };
+}"""
+"""Where the keyboard is, and whether that can be seen: on the element, or on what is drawn in its place."""
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +201,98 @@ async def test_everything_is_reached_by_keyboard(page: Page) -> None:
         "Create",
     ]
     assert [one for one in reached if one in wanted] == wanted
+
+
+async def tab_to(page: Page, name: str) -> None:
+    """Presses Tab until an element of this name has the focus, which is in view and marked at every step on the way."""
+    last = ""
+    for _ in range(100):
+        await page.keyboard.press("Tab")
+        here: dict[str, Any] = await page.evaluate(FOCUS)
+        if not here["mark"]:
+            continue  # round once, through the browser's own bars
+        assert here["seen"], f"the focus on {here['name']!r} cannot be seen"
+        assert here["mark"] != last, f"the focus is trapped on {here['name']!r}"
+        last = here["mark"]
+        if here["name"].startswith(name):
+            return
+    raise AssertionError(f"Tab does not come to {name!r}")
+
+
+async def test_a_picture_and_a_key_are_made_without_a_mouse_and_the_focus_is_always_seen(page: Page) -> None:
+    await page.goto("/")
+    await tab_to(page, "Skip to the content")
+    await page.keyboard.press("Enter")
+    await tab_to(page, "Find a service")
+    await page.keyboard.type("z-image")
+    await tab_to(page, "Z-Image")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/create/text-to-image")
+    await tab_to(page, "Prompt")
+    await page.keyboard.type("A pier at dawn")
+    await tab_to(page, "Create")
+    for _ in range(2):  # the first one of this name is in the navigation
+        if await page.evaluate("document.activeElement.tagName") != "BUTTON":
+            await tab_to(page, "Create")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("link", name="Download").wait_for()
+    await tab_to(page, "Download")
+    await tab_to(page, "Skip to the content")
+
+    await tab_to(page, "Keys")
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/keys")
+    await tab_to(page, "Name")
+    await page.keyboard.type("by hand")
+    await tab_to(page, "Make the key")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#made")).to_contain_text("pk_")
+    await tab_to(page, "Copy")
+    page.once("dialog", lambda dialog: dialog.accept())
+    await tab_to(page, "Revoke")
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_role("row", name="by hand")).to_contain_text("ended")
+    await tab_to(page, "Skip to the content")
+
+
+async def test_the_second_step_is_set_up_by_what_the_page_shows_and_asked_for(page: Page, phaya: Phaya) -> None:
+    await page.goto("/")
+    await page.get_by_text("Account", exact=True).click()
+    await page.get_by_role("link", name="Security").click()
+    await page.locator("#begin-password").fill(PASSWORD)
+    await page.get_by_role("button", name="Set it up").click()
+    secret = await page.locator("#secret").inner_text()
+    drawn = await page.evaluate("document.querySelector('.qr').naturalWidth")
+    address = await page.get_by_role("link", name="Open it in an app").get_attribute("href") or ""
+    serious = await inaccessible(page)
+    code = authenticators.code_at(base64.b32decode(secret.replace(" ", "")), phaya.system.clock.now())
+    await page.get_by_label("Code from the app").fill(code)
+    await page.get_by_role("button", name="Turn it on").click()
+    recovery = (await page.locator("#codes").inner_text()).split()
+    serious += await inaccessible(page)
+
+    await page.get_by_text("Account", exact=True).click()
+    await page.get_by_role("button", name="Sign out", exact=True).click()
+    await page.get_by_label("E-mail").fill(EMAIL)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").first.click()
+    await page.get_by_label("Code from the app").wait_for()
+    serious += await inaccessible(page)
+    await page.get_by_label("Code from the app").fill(recovery[0])
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("What do you want to make?")
+    await page.goto("/security")
+    await expect(page.locator("#totp")).to_contain_text("Recovery codes left: 9.")
+    await page.get_by_text("Turn it off").first.click()
+    await page.locator("#stop-password").fill(PASSWORD)
+    await page.locator("#stop-code").fill(recovery[1])
+    await page.get_by_role("button", name="Turn it off").click()
+
+    await expect(page.get_by_role("status")).to_have_text("Two-step verification is off.")
+    assert (drawn > 0, serious) == (True, [])
+    assert secret.replace(" ", "") in address
+    assert address.startswith(f"otpauth://totp/Phaya%20%28127.0.0.1%29:{EMAIL}?".replace("@", "%40"))
 
 
 async def test_a_key_is_made_works_within_its_cap_and_is_revoked(page: Page, phaya: Phaya) -> None:

@@ -311,6 +311,28 @@ async def test_vouchers_are_made_shown_once_and_revoked(phaya: Phaya, boss: Brow
     assert [action for action, _ in unpaged(await log(phaya))][:2] == ["vouchers revoke", "vouchers create"]
 
 
+async def test_a_voucher_form_that_is_sent_twice_makes_them_once_and_shows_them_again(
+    phaya: Phaya, boss: Browser
+) -> None:
+    _, page, _ = await boss.get("/operator/vouchers")
+    once = re.search(r'name="once" value="([\w-]{36})"', page)
+    assert once is not None
+    form = {"csrf": boss.csrf, "once": once[1], "credits": "7", "count": "2", "uses": "1", "note": "double click"}
+    shown: list[str] = []
+    for _ in range(2):
+        async with boss.session.post(boss.url + "/operator/vouchers", data=form) as answer:
+            found = await answer.text()
+        shown.append(found[found.index('id="codes"') : found.index("</code>")])
+    listed = (await phaya.operate("vouchers list"))["vouchers"]
+    lines = [line for line in await log(phaya, action="vouchers create") if "double click" in str(line["details"])]
+
+    assert shown[0] == shown[1]
+    assert sum(one["note"] == "double click" for one in listed) == 2
+    assert len(lines) == 1
+    async with boss.session.post(boss.url + "/operator/vouchers", data=form | {"credits": "8"}) as answer:
+        assert answer.status == 409
+
+
 async def test_the_sandbox_page_says_what_follows_from_what(boss: Browser) -> None:
     _, page, _ = await boss.get("/operator/sandbox")
 

@@ -21,7 +21,7 @@ from phaya.keys import load_secret
 from phaya.migrations import HEAD
 from phaya.openings import open_job
 from phaya.postgresql import PostgreSQL
-from phaya.schema import accounts, entries, idempotency, marks, metadata
+from phaya.schema import accounts, authenticators, entries, idempotency, marks, metadata, recovery_codes
 from phaya.schema import jobs as table
 from phaya.transfer import Untransferable
 from test_cli import operator_of, phaya_command
@@ -62,6 +62,9 @@ def folder(lived: tuple[Path, str], tmp_path: Path) -> Path:
         account = connection.execute(select(table.c.account_id, table.c.id).limit(1)).one()
         row = {"account_id": account[0], "key": "k", "fingerprint": "f", "job_id": account[1], "created_at": 0}
         connection.execute(insert(idempotency).values(row | {"answer": b"a\0b"}))
+        app = {"account_id": account[0], "sealed": b"a\0b", "created_at": 0, "confirmed_at": 1, "last_step": 2}
+        connection.execute(insert(authenticators).values(app))
+        connection.execute(insert(recovery_codes).values(account_id=account[0], hash="h"))
         connection.commit()
     return tmp_path
 

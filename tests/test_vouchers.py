@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from conftest import BOTH, Clock, Phaya, Reply
-from phaya import keys, ledger, vouchers
+from phaya import codes, keys, ledger, vouchers
 from phaya.clock import DAY
 from phaya.credits import Credits, credits
 from phaya.database import Database
-from phaya.errors import Invalid
-from phaya.vouchers import ALPHABET, WRONG, WrongCode
+from phaya.errors import Conflict, Invalid
+from phaya.vouchers import WRONG, WrongCode
 
 pytestmark = pytest.mark.anyio
 
@@ -120,11 +120,11 @@ def test_letters_that_look_like_digits_are_read_as_these() -> None:
 
 
 def test_codes_are_of_eighty_bits_in_four_groups() -> None:
-    drawn = {vouchers.draw_code() for _ in range(1000)}
+    drawn = {codes.draw() for _ in range(500)} | {codes.derived(b"s", "form", number) for number in range(500)}
 
     assert len(drawn) == 1000
     assert {tuple(len(group) for group in text.split("-")) for text in drawn} == {(4, 4, 4, 4)}
-    assert set("".join(drawn)) == {*ALPHABET, "-"}
+    assert set("".join(drawn)) == {*codes.ALPHABET, "-"}
 
 
 async def test_no_code_is_in_the_database(phaya: Phaya) -> None:
@@ -136,12 +136,40 @@ async def test_no_code_is_in_the_database(phaya: Phaya) -> None:
     assert text.replace("-", "") not in str(listed)
 
 
+async def test_a_form_that_is_sent_twenty_times_at_once_makes_its_vouchers_once(phaya: Phaya) -> None:
+    before = len((await phaya.operate("vouchers list"))["vouchers"])
+    answers = await asyncio.gather(*(make(phaya, count=3, once="form-1") for _ in range(20)))
+    other = await make(phaya, count=3, once="form-2")
+
+    assert len({str(answer["vouchers"]) for answer in answers}) == 1
+    assert sorted(answer["made"] for answer in answers) == [0] * 19 + [3]
+    assert len((await phaya.operate("vouchers list"))["vouchers"]) == before + 6
+    assert {one["code"] for one in other["vouchers"]}.isdisjoint(one["code"] for one in answers[0]["vouchers"])
+    key = await phaya.new_key(None)
+    assert (await redeem(phaya, answers[19]["vouchers"][2]["code"], key)).status == 200
+
+
+@pytest.mark.parametrize(
+    "changed", [{"credits": credits("11")}, {"count": 1}, {"count": 3}, {"uses": 2}, {"note": "another"}]
+)
+async def test_a_form_makes_no_other_vouchers_than_its_first_ones(database: Database, changed: dict[str, Any]) -> None:
+    asked: dict[str, Any] = {"credits": credits(10), "count": 2, "uses": 1, "note": "", "actor": "Ann", "once": "form"}
+    other = asked | changed
+    await database.write(lambda c: vouchers.create(c, b"s", now=1, **asked))
+
+    with pytest.raises(Conflict):
+        await database.write(lambda c: vouchers.create(c, b"s", now=2, **other))
+
+    assert len(await database.read(vouchers.listing, None, 10)) == 2
+
+
 async def test_a_voucher_ends_at_its_moment_and_its_credits_at_theirs(database: Database, clock: Clock) -> None:
     secret, now = b"secret", clock.now()
     account, other = [await database.write(keys.open_account, email, now) for email in ("a@x", "b@x")]
-    ((_, text),) = await database.write(
+    made = await database.write(
         vouchers.create, secret, credits(10), now, actor="Ann", uses=9, expires_at=now + DAY, grant_days=30
     )
+    ((_, text),) = made.vouchers
 
     done = await database.write(vouchers.redeem, secret, account.id, text, now + DAY - 1)
     with pytest.raises(WrongCode):

@@ -12,7 +12,7 @@ from phaya.clock import SECOND, written
 from phaya.credits import Credits
 from phaya.errors import Conflict, Fault, Invalid, NotFound
 from phaya.keys import Account
-from phaya.schema import accounts, entries, jobs, logins
+from phaya.schema import accounts, authenticators, entries, jobs, logins
 from phaya.schema import keys as rows
 from phaya.typed import read_amount, read_words
 
@@ -202,6 +202,10 @@ def _accounts() -> Any:
         .where(jobs.c.account_id == accounts.c.id)
         .scalar_subquery()
         .label("used_at"),
+        select(func.count())
+        .where(authenticators.c.account_id == accounts.c.id, authenticators.c.confirmed_at.is_not(None))
+        .scalar_subquery()
+        .label("totp"),
     )
 
 
@@ -213,6 +217,7 @@ def _told(row: Any) -> dict[str, Any]:
         "credits_spent": str(Credits(int(row.spent))),
         "keys": row.keys,
         "operator": row.operator,
+        "totp": bool(row.totp),
         "created_at": written(row.created_at),
         "suspended_at": written(row.suspended_at),
         "last_job_at": written(row.used_at),

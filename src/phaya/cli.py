@@ -165,16 +165,23 @@ def accounts_limits(
 
 
 @console_app.command("link")
-def console_link(account: Account, as_json: AsJson = False) -> None:
+def console_link(
+    account: Account,
+    without_totp: Annotated[
+        bool, typer.Option("--without-totp", help="Turn its second step off as well, for who has lost the app.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Print a link, good once and for a day, that sets an account's password for the console."""
-    made = order("console link", account=account)
+    made = order("console link", account=account, without_totp=without_totp)
     if as_json:
         print_json(made)
         return
     print(made["link"] or made["path"])
     if made["link"] is None:
         problems.print("Put your server's address before it: it does not run here, and PHAYA_PUBLIC_URL is not set.")
-    problems.print(f"Good once, until {made['expires_at']}. Opening it sets the password of {made['account']}.")
+    also = " and turns its second step off" if without_totp else ""
+    problems.print(f"Good once, until {made['expires_at']}. It sets the password of {made['account']}{also}.")
 
 
 @app.command()

@@ -42,14 +42,17 @@ DEEDS: Mapping[str, Deed] = {
     "jobs cancel": Deed("job_id", ("service", "returned", "reason")),
     "reconcile look": Deed("job_id", ("service", "step")),
     "reconcile close": Deed("job_id", ("reason", "by")),
-    "vouchers create": Deed("ids", ("count", "credits", "uses", "expires_at", "grant_days", "note", "by")),
+    "vouchers create": Deed("ids", ("count", "credits", "uses", "expires_at", "grant_days", "note", "by"), done="made"),
     "vouchers revoke": Deed("id", ("credits", "used")),
-    "console link": Deed("account", ("expires_at",)),
+    "console link": Deed("account", ("expires_at", "without_totp")),
     "console first": Deed("first", ("credits",), done="path"),
 }
 """Every command that changes something."""
-ACTIONS = tuple(sorted((*DEEDS, "accounts claim", "breaker close")))
-"""Everything that lines tell of: the commands, the first account that somebody claims, and a circuit that is closed."""
+OWN = ("account codes", "account password", "account sessions", "account totp off", "account totp on")
+"""What an operator does to the own account, see safety.py."""
+ACTIONS = tuple(sorted((*DEEDS, *OWN, "accounts claim", "breaker close")))
+"""Everything that lines tell of: the commands, an operator's own account, the first account that somebody claims, and a
+circuit that is closed."""
 
 
 def is_new(connection: Connection, email: str | None) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from phaya import audit, keys, ledger
+from phaya import audit, authenticators, keys, ledger
 from phaya.clock import DAY, MINUTE, written
 from phaya.credits import Credits, credits
 from phaya.errors import Fault, Invalid, NotFound, Unauthorized
@@ -56,15 +56,18 @@ class Login:
     account_id: str
     key_id: str
     password: str
+    changed_at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """A one-time link: for an account, or for one that it makes."""
+    """A one-time link: for an account, or for one that it makes. Used, it turns the second step off if it is
+    `without_totp`."""
 
     email: str | None
     account_id: str | None
     credits: Credits
+    without_totp: bool
 
 
 def draw() -> str:
@@ -84,7 +87,13 @@ def find(connection: Connection, email: str) -> Login | None:
         .join(accounts, accounts.c.id == logins.c.account_id)
         .where(accounts.c.email == email.strip().lower())
     ).one_or_none()
-    return None if row is None else Login(row.account_id, row.key_id, row.password)
+    return None if row is None else Login(*row)
+
+
+def of_account(connection: Connection, account_id: str) -> Login | None:
+    """The same by the account's id."""
+    row = connection.execute(select(logins).where(logins.c.account_id == account_id)).one_or_none()
+    return None if row is None else Login(*row)
 
 
 def may_enter(connection: Connection, login: Login, now: int) -> bool:
@@ -99,13 +108,22 @@ def renew_hash(connection: Connection, account_id: str, former: str, password: s
     connection.execute(update(logins).where(mine).values(password=password))
 
 
-def begin(connection: Connection, token: str, account_id: str, key_id: str, now: int, *, owner: bool) -> None:
+def begin(
+    connection: Connection,
+    token: str,
+    account_id: str,
+    key_id: str,
+    now: int,
+    *,
+    owner: bool,
+    device: str | None = None,
+) -> None:
     """Opens a session, and forgets those that have run out."""
     connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
     connection.execute(
         insert(sessions).values(
             hash=digest(token), account_id=account_id, key_id=key_id, owner=owner, created_at=now, seen_at=now,
-            expires_at=now + LASTING,
+            expires_at=now + LASTING, device=device,
         )
     )  # fmt: skip
 
@@ -141,7 +159,15 @@ def end_all(connection: Connection, session: Session) -> None:
     connection.execute(delete(sessions).where(these))
 
 
-def invite(connection: Connection, token: str, account_id: str | None, amount: Credits, now: int) -> int:
+def invite(
+    connection: Connection,
+    token: str,
+    account_id: str | None,
+    amount: Credits,
+    now: int,
+    *,
+    without_totp: bool = False,
+) -> int:
     """Writes a one-time link down; answers until when it is good. An account's former links are good no more."""
     connection.execute(delete(invitations).where(invitations.c.expires_at <= now))
     if account_id is not None:
@@ -149,7 +175,8 @@ def invite(connection: Connection, token: str, account_id: str | None, amount: C
     until = now + LINK_LASTING
     connection.execute(
         insert(invitations).values(
-            hash=digest(token), account_id=account_id, credits=amount.units, expires_at=until
+            hash=digest(token), account_id=account_id, credits=amount.units, expires_at=until,
+            without_totp=without_totp,
         )
     )  # fmt: skip
     return until
@@ -164,7 +191,7 @@ def invitation(connection: Connection, token: str, now: int) -> Invitation:
     ).one_or_none()
     if row is None:
         raise NotFound(OVER)
-    return Invitation(row.email, row.account_id, Credits(row.credits))
+    return Invitation(row.email, row.account_id, Credits(row.credits), row.without_totp)
 
 
 def accept(connection: Connection, secret: bytes, token: str, email: str, password: str, now: int) -> Login:
@@ -188,12 +215,14 @@ def accept(connection: Connection, secret: bytes, token: str, email: str, passwo
             ledger.grant(connection, account.id, asked.credits, "to begin with", now)
     else:
         account = keys.find_account(connection, asked.account_id)
+        if asked.without_totp:
+            authenticators.remove(connection, account.id)
     known = connection.execute(select(logins).where(logins.c.account_id == account.id)).one_or_none()
     if known is None:
         _, key = keys.mint(connection, secret, account, KEY_NAME, now, rate=RATE)  # its text is kept nowhere
         values = {"account_id": account.id, "key_id": key.id, "password": password, "changed_at": now}
         connection.execute(insert(logins).values(values))
-        return Login(account.id, key.id, password)
+        return Login(account.id, key.id, password, now)
     connection.execute(
         update(logins).where(logins.c.account_id == account.id).values(password=password, changed_at=now)
     )
@@ -203,7 +232,10 @@ def accept(connection: Connection, secret: bytes, token: str, email: str, passwo
         _, key = keys.mint(connection, secret, account, KEY_NAME, now, rate=RATE)
         connection.execute(update(logins).where(logins.c.account_id == account.id).values(key_id=key.id))
         key_id = key.id
-    return Login(account.id, key_id, password)
+    if account.operator:
+        details = {"by_link": True, "without_totp": asked.without_totp}
+        audit.write(connection, account.email, "account password", account.email, now, details, account.id)
+    return Login(account.id, key_id, password, now)
 
 
 def own_keys(connection: Connection, account_id: str) -> list[tuple[Key, str, int]]:
@@ -214,16 +246,24 @@ def own_keys(connection: Connection, account_id: str) -> list[tuple[Key, str, in
 
 
 def command(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The operator's command: a link that sets the password of an account, which is made if it is new.
+    """The operator's command: a link that sets the password of an account, which is made if it is new. With
+    `without_totp` it turns the account's second step off as well, when it is used.
 
     `link` is None where nobody knows the server's address: none runs here, and none is set.
     """
     account = keys.open_account(connection, asked["account"], now)
     token = draw()
-    until = invite(connection, token, account.id, Credits(0), now)
+    without_totp = bool(asked.get("without_totp"))
+    until = invite(connection, token, account.id, Credits(0), now, without_totp=without_totp)
     path, home = f"/welcome/{token}", asked.get("public_url")
     link = None if home is None else home + path
-    return {"account": account.email, "link": link, "path": path, "expires_at": written(until)}
+    return {
+        "account": account.email,
+        "link": link,
+        "path": path,
+        "expires_at": written(until),
+        "without_totp": without_totp,
+    }
 
 
 def first_command(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:

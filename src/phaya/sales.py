@@ -18,7 +18,8 @@ PAGE = 500
 
 
 def make_vouchers(connection: Connection, secret: bytes, now: int, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Makes vouchers. `credits` is an amount, `by` and `note` have been checked. Raises Invalid."""
+    """Makes vouchers. `credits` is an amount, `by` and `note` have been checked; `once` names the form that asks, where
+    it is one. `made` says how many there are now that were not there before. Raises Invalid and Conflict."""
     amount: Credits = asked["credits"]
     expires_at = until(asked.get("expires"), now)
     made = vouchers.create(
@@ -32,9 +33,11 @@ def make_vouchers(connection: Connection, secret: bytes, now: int, asked: Mappin
         expires_at=expires_at,
         grant_days=asked.get("grant_days"),
         note=asked["note"],
+        once=asked.get("once"),
     )
     return {
-        "vouchers": [{"id": voucher_id, "code": code} for voucher_id, code in made],
+        "vouchers": [{"id": voucher_id, "code": code} for voucher_id, code in made.vouchers],
+        "made": len(made.vouchers) if made.fresh else 0,
         "credits": str(amount),
         "uses": asked["uses"],
         "grant_days": asked.get("grant_days"),

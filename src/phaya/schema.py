@@ -267,6 +267,7 @@ invitations = Table(  # one-time links that set a password
     Column("account_id", String(36), ForeignKey("accounts.id")),  # null: makes an account
     Column("credits", BigInteger, nullable=False, server_default="0"),  # granted to the account that it makes
     Column("expires_at", BigInteger, nullable=False),
+    Column("without_totp", Boolean, nullable=False, server_default=false()),  # turns the second step off as well
 )
 
 sessions = Table(  # browsers that are signed in
@@ -279,7 +280,27 @@ sessions = Table(  # browsers that are signed in
     Column("created_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    Column("device", String(60)),  # which browser on which system, by what it says of itself
     Index("ix_sessions_expires_at", "expires_at"),
+)
+
+authenticators = Table(  # apps whose codes are asked for after the password; see authenticators.py
+    "authenticators",
+    metadata,
+    Column("account_id", String(36), ForeignKey("accounts.id"), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),  # the app's secret, encrypted
+    Column("created_at", BigInteger, nullable=False),
+    Column("confirmed_at", BigInteger),  # null: set up, and not asked for yet
+    Column("last_step", BigInteger, nullable=False, server_default="0"),  # of the newest code that was taken
+    Column("misses", Integer, nullable=False, server_default="0"),  # wrong codes since then
+    Column("missed_at", BigInteger),  # when the last wrong one came
+)
+
+recovery_codes = Table(  # each stands in for the app once, and is deleted then
+    "recovery_codes",
+    metadata,
+    Column("account_id", String(36), ForeignKey("accounts.id"), primary_key=True),
+    Column("hash", String(64), primary_key=True),
 )
 
 marks = Table(  # what all nodes of a database must agree on

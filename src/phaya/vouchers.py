@@ -7,27 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
-import secrets
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
-from phaya import ledger
+from phaya import codes, ledger
 from phaya.clock import DAY
 from phaya.credits import NOTHING, Credits
-from phaya.errors import Fault, Invalid, NotFound
+from phaya.errors import Conflict, Fault, Invalid, NotFound
 from phaya.schema import redemptions, vouchers
 
-ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-"""Crockford's base 32: no letter that is taken for another or for a digit."""
-LENGTH = 16
-"""Characters of a code, 80 bits: nobody guesses one."""
-GROUP = 4
 MOST = 1000
 """Vouchers that are made at a time."""
 MOST_USES = 1_000_000
@@ -35,8 +28,7 @@ LONGEST_GRANT = 3650
 """Days."""
 
 WRONG = "This code is not valid, has been used, or is not valid any more."
-
-_READ_AS = str.maketrans("OIL", "011")
+OTHERS = "This form has made other vouchers before. Reload the page for a new one."
 
 
 class WrongCode(NotFound):
@@ -65,6 +57,14 @@ class Voucher:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """The id and the code of each voucher of a request, and whether it was this one that made them."""
+
+    vouchers: Sequence[tuple[str, str]]
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Redeemed:
     """What a code brought: credits, until when they are good, and the balance with them."""
 
@@ -73,17 +73,9 @@ class Redeemed:
     balance: Credits
 
 
-def draw_code() -> str:
-    """A fresh code in groups: `7Q4D-0X2M-…`."""
-    text = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
-    return "-".join(text[start : start + GROUP] for start in range(0, LENGTH, GROUP))
-
-
 def digest(secret: bytes, code: str) -> str:
-    """The HMAC-SHA256 that stands for a code, however it is typed: case, dashes and spaces do not matter, and the
-    letters O, I and L are read as the digits that they look like."""
-    plain = re.sub(r"[\s-]", "", code).upper().translate(_READ_AS)
-    return hmac.new(secret, b"voucher " + plain.encode(), hashlib.sha256).hexdigest()
+    """The HMAC-SHA256 that stands for a code, however it is typed."""
+    return hmac.new(secret, b"voucher " + codes.plain(code).encode(), hashlib.sha256).hexdigest()
 
 
 def create(
@@ -98,9 +90,10 @@ def create(
     expires_at: int | None = None,
     grant_days: int | None = None,
     note: str = "",
-    draw: Callable[[], str] = draw_code,
-) -> list[tuple[str, str]]:
-    """Makes vouchers and returns the id and the code of each; the codes are kept nowhere. Raises Invalid."""
+    once: str | None = None,
+) -> Made:
+    """Makes vouchers, whose codes are kept nowhere. `once` names the form that asks for them: sent again, it makes no
+    more and is answered with the same codes. Raises Invalid, and Conflict where that form has made others before."""
     if credits <= NOTHING:
         raise Invalid(Fault("credits", "must be more than 0"))
     for field, value, most in (
@@ -112,7 +105,8 @@ def create(
             raise Invalid(Fault(field, f"must be from 1 to {most}, not {value}"))
     if expires_at is not None and expires_at <= now:
         raise Invalid(Fault("expires", "must be in the future"))
-    made = [(str(uuid.uuid4()), draw()) for _ in range(count)]
+    form = once and f"vouchers of {actor}: {once}"
+    made = [_drawn(secret, form, number) for number in range(count)]
     common = {
         "credits": credits.units,
         "uses": uses,
@@ -123,8 +117,16 @@ def create(
         "expires_at": expires_at,
     }
     rows = [common | {"id": voucher_id, "hash": digest(secret, code)} for voucher_id, code in made]
-    connection.execute(insert(vouchers), rows)
-    return made
+    if not form:
+        connection.execute(insert(vouchers), rows)
+        return Made(made, fresh=True)
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(vouchers), rows)
+    except IntegrityError:
+        _recognize(connection, [*(voucher_id for voucher_id, _ in made), _drawn(secret, form, count)[0]], common)
+        return Made(made, fresh=False)
+    return Made(made, fresh=True)
 
 
 def redeem(connection: Connection, secret: bytes, account_id: str, code: str, now: int) -> Redeemed:
@@ -197,6 +199,23 @@ def audit(connection: Connection) -> Iterator[str]:
         .where(vouchers.c.used != times)
     ):
         yield f"voucher {row.id}: used {row.used} times, redeemed {row.n} times"
+
+
+def _drawn(secret: bytes, form: str | None, number: int) -> tuple[str, str]:
+    """The id and the code of a voucher: random, or those that belong to a form."""
+    if not form:
+        return str(uuid.uuid4()), codes.draw()
+    mark = hmac.digest(secret, f"id {number} of {form}".encode(), hashlib.sha256)
+    return str(uuid.UUID(bytes=mark[:16], version=4)), codes.derived(secret, form, number)
+
+
+def _recognize(connection: Connection, ids: Sequence[str], common: Mapping[str, Any]) -> None:
+    """Raises Conflict unless a form has made exactly these vouchers: all but the last one of the ids, and with the same
+    values, but for the moment."""
+    rows = connection.execute(select(vouchers).where(vouchers.c.id.in_(ids))).mappings().all()
+    same = all(row[name] == value for row in rows for name, value in common.items() if name != "created_at")
+    if len(rows) != len(ids) - 1 or not same:
+        raise Conflict(OTHERS)
 
 
 def _voucher(row: RowMapping) -> Voucher:

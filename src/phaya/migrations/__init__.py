@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-HEAD = "0007"
+HEAD = "0008"
 
 
 def version(connection: Connection) -> str | None:

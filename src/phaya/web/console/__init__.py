@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from phaya.web.console import assets, chat, create, credits, gallery, jobs, keys, office, reference, signing, webhooks
+from phaya.web.console import (
+    assets,
+    chat,
+    create,
+    credits,
+    gallery,
+    jobs,
+    keys,
+    office,
+    reference,
+    security,
+    signing,
+    webhooks,
+)
 
 
 def routes() -> APIRouter:
     """Every page, outside of the OpenAPI document."""
     router = APIRouter()
-    for part in (assets, signing, create, gallery, jobs, chat, keys, credits, webhooks, reference, office):
+    for part in (assets, signing, create, gallery, jobs, chat, keys, credits, webhooks, reference, security, office):
         part.install(router)
     return router

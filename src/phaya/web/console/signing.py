@@ -5,11 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from phaya import logins, passwords
+from phaya import authenticators, halfway, logins, passwords
 from phaya.errors import Fault, Invalid, Unauthorized
+from phaya.logins import Login
 from phaya.origins import address_of, household
 from phaya.web.caller import identify
 from phaya.web.console import layout, messages
+from phaya.web.console.devices import device_of
 from phaya.web.console.visit import Visit, add
 
 TRIES_OF_ADDRESS, TRIES_OF_ACCOUNT = 60, 6
@@ -21,6 +23,7 @@ def install(router: APIRouter) -> None:
     """The doors."""
     add(router, "/sign-in", door, public=True)
     add(router, "/sign-in", sign_in, "POST", public=True)
+    add(router, "/sign-in/code", second_step, "POST", public=True)
     add(router, "/sign-out", sign_out, "POST")
     add(router, "/welcome/{token}", welcome, public=True)
     add(router, "/welcome/{token}", accept, "POST", public=True)
@@ -55,10 +58,29 @@ async def sign_in(visit: Visit) -> Response:
         if passwords.outdated(login.password):
             renewed = await phaya.hashing.run(passwords.hashed, password)
             await phaya.database.write(logins.renew_hash, login.account_id, login.password, renewed)
-        return await _let_in(visit, login.account_id, login.key_id, owner=True)
+        return await _let_owner_in(visit, login)
     except Unauthorized:
         message = visit.say("sign.wrong")
         return await visit.render("sign-in.html", 401, next=_next(visit), message=message, email=email)
+
+
+async def second_step(visit: Visit) -> Response:
+    """The code of an app, or a recovery code, after the password. Whatever is wrong with it, the words are the same."""
+    phaya, form = visit.phaya, visit.form
+    proof, now = form.get("proof", ""), phaya.clock.now()
+    await phaya.limits.take(household(address_of(visit.request.scope.get("client"))), "sign-ins", TRIES_OF_ADDRESS)
+    try:
+        login = await phaya.database.read(halfway.proven, phaya.secret, proof, now)
+    except Unauthorized:
+        message = visit.say("sign.late")
+        return await visit.render("sign-in.html", 401, next=_next(visit), message=message, email="")
+    await phaya.limits.take(login.account_id, "sign-ins", TRIES_OF_ACCOUNT)
+    code = form.get("code", "")
+    if await phaya.database.write(authenticators.spend, phaya.secret, login.account_id, code, now):
+        return await _let_in(visit, login.account_id, login.key_id, owner=True)
+    return await visit.render(
+        "sign-in-code.html", 401, next=_next(visit), proof=proof, message=visit.say("totp.wrong")
+    )  # fmt: skip
 
 
 async def sign_out(visit: Visit) -> Response:
@@ -76,7 +98,7 @@ async def sign_out(visit: Visit) -> Response:
 async def welcome(visit: Visit) -> Response:
     """A one-time link, opened. Looking at it does not use it up."""
     found = await visit.phaya.database.read(logins.invitation, _token(visit), visit.phaya.clock.now())
-    return await visit.render("welcome.html", email=found.email, given=found.credits, message=None, typed="")
+    return await visit.render("welcome.html", invitation=found, message=None, typed="")
 
 
 async def accept(visit: Visit) -> Response:
@@ -93,9 +115,8 @@ async def accept(visit: Visit) -> Response:
     except Invalid as error:
         first = error.faults[0]
         message = visit.tell_text(first.message) if first.field == "password" else visit.tell(error)
-        values = {"email": found.email, "given": found.credits, "message": message, "typed": email}
-        return await visit.render("welcome.html", 422, **values)
-    return await _let_in(visit, login.account_id, login.key_id, owner=True)
+        return await visit.render("welcome.html", 422, invitation=found, message=message, typed=email)
+    return await _let_owner_in(visit, login)
 
 
 async def prefer(visit: Visit) -> Response:
@@ -109,10 +130,20 @@ async def prefer(visit: Visit) -> Response:
     return answer
 
 
+async def _let_owner_in(visit: Visit, login: Login) -> Response:
+    """Whose password was right is let in, or asked for the second step first."""
+    phaya = visit.phaya
+    if await phaya.database.read(authenticators.find, login.account_id) is None:
+        return await _let_in(visit, login.account_id, login.key_id, owner=True)
+    proof = halfway.proof(phaya.secret, login, phaya.clock.now())
+    return await visit.render("sign-in-code.html", next=_next(visit), proof=proof, message=None)
+
+
 async def _let_in(visit: Visit, account_id: str, key_id: str, *, owner: bool) -> Response:
     phaya, token = visit.phaya, logins.draw()
     now = phaya.clock.now()
-    await phaya.database.write(logins.begin, token, account_id, key_id, now, owner=owner)
+    device = device_of(visit.request.headers.get("user-agent", ""))
+    await phaya.database.write(logins.begin, token, account_id, key_id, now, owner=owner, device=device)
     answer = visit.back(_next(visit))
     answer.set_cookie(
         layout.cookie_name(phaya), token, max_age=logins.LASTING // 1000, path="/",

@@ -289,6 +289,14 @@ document.addEventListener("click", async (event) => {
   }
   for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
+// A second press while the first is on its way would be answered in its place: a code is good once.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== "post") return;
+  if ("sent" in form.dataset) return event.preventDefault();
+  form.dataset.sent = "";
+  setTimeout(() => delete form.dataset.sent, 3000);
+});
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") for (const menu of all("details.menu[open]")) { menu.open = false; menu.querySelector("summary").focus(); }
 });

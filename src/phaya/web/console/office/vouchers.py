@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from fastapi import APIRouter
@@ -28,11 +29,13 @@ async def page(visit: Visit) -> Response:
 
 
 async def make(visit: Visit) -> Response:
-    """New vouchers, whose codes are in this one answer only."""
+    """New vouchers, whose codes are in this answer only. The form carries a key, so that sending it twice makes them
+    once and shows them again."""
     try:
         values: dict[str, Any] = {name: _count(visit, name) or 1 for name in ("count", "uses")}
         values |= {"credits": visit.form.get("credits", ""), "grant_days": _count(visit, "grant_days")}
         values |= {"expires": typed(visit, "expires"), "note": visit.form.get("note", "").strip()}
+        values |= {"once": visit.form.get("once", "")[:100] or None}
         made = await act(visit, "vouchers create", **values)
     except PhayaError as error:
         return await _page(visit, error.status, error.message)
@@ -51,7 +54,9 @@ async def _page(
     found: dict[str, Any] = {}
     for name, command in (("vouchers", "vouchers list"), ("payments", "payments list"), ("events", "payments events")):
         found[name] = (await ask(visit, command, newest=SHOWN))[name]
-    return await visit.render("office-vouchers.html", status, message=message, codes=codes, shown=SHOWN, **found)
+    return await visit.render(
+        "office-vouchers.html", status, message=message, codes=codes, shown=SHOWN, once=str(uuid.uuid4()), **found
+    )  # fmt: skip
 
 
 def _count(visit: Visit, name: str) -> int | None:
