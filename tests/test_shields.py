@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import struct
+import wave
 import zipfile
 import zlib
 from collections.abc import AsyncGenerator
@@ -63,6 +65,15 @@ def archive() -> bytes:
     into = io.BytesIO()
     with zipfile.ZipFile(into, "w") as zipped:
         zipped.writestr("Applet.class", b"\xca\xfe\xba\xbe" + SCRIPT)
+    return into.getvalue()
+
+
+def tone() -> bytes:
+    """A second of silence as a WAV file, which is kept as it is sent."""
+    into = io.BytesIO()
+    with wave.open(into, "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(16_000))
     return into.getvalue()
 
 
@@ -264,3 +275,18 @@ def test_the_turn_of_a_camera_is_what_is_tested() -> None:
     picture = Image.open(io.BytesIO(photograph()))
 
     assert (picture.size, ImageOps.exif_transpose(picture).size) == ((40, 20), (20, 40))
+
+
+async def test_whoever_has_a_file_cannot_find_out_whether_it_was_used_here(secure: Phaya) -> None:
+    """The link of an upload, which needs no key, follows from nothing that its sender alone did not get."""
+    content = tone()
+    mark = hashlib.sha256(content).hexdigest()
+
+    sent = await upload(secure, content, "a.wav")
+    again = await upload(secure, content, "b.wav")
+
+    path = sent.json["url"].removeprefix("https://phaya.example")
+    assert again.json["url"] == sent.json["url"], "it is kept once"
+    assert (await secure.ask("GET", path)).content == content
+    assert mark not in path
+    assert (await secure.ask("GET", f"{path.rpartition('/')[0]}/{mark}.wav")).status == 404

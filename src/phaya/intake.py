@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,14 +42,17 @@ class _Source:
 class Intake:
     """Takes a request's inputs in."""
 
-    def __init__(self, storage: Storage, fetcher: Fetcher, folder: Path, clock: Clock, foresee: Foresee) -> None:
-        """`foresee` tells how many bytes a download will have at the most."""
+    def __init__(
+        self, storage: Storage, fetcher: Fetcher, folder: Path, clock: Clock, foresee: Foresee, secret: bytes
+    ) -> None:
+        """`foresee` tells how many bytes a download will have at the most; `secret` is the server's."""
         self._storage = storage
         self._fetcher = fetcher
         self._folder = folder
         self._clock = clock
         self._foresee = foresee
         folder.mkdir(parents=True, exist_ok=True)
+        self._secret = secret
 
     async def take(self, request: G, *, keep: bool = True) -> G:
         """The request with every input checked and measured, and its addresses exchanged where we keep a copy.
@@ -162,9 +166,12 @@ class Intake:
             except Unreadable as error:
                 raise Invalid(Fault(field, f"is not usable: {error}", "input_unreadable")) from error
             file = cleaned
-        mark = await asyncio.to_thread(_digest, file)
         month = datetime.fromtimestamp(self._clock.now() / 1000, UTC)
-        key = f"inputs/{month:%Y/%m}/{mark}.{measured.extension}"
+        folder = f"inputs/{month:%Y/%m}"
+        # Links need no key. Were the mark that of the content alone, whoever has a file could ask whether anybody here
+        # has used it; the month is in it too, so that a link of this month tells nothing of the others.
+        mark = hmac.new(self._secret, f"{folder} {await asyncio.to_thread(_digest, file)}".encode(), hashlib.sha256)
+        key = f"{folder}/{mark.hexdigest()}.{measured.extension}"
         await self._storage.put(key, file, measured.content_type)
         return key, measured
 

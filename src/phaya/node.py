@@ -253,7 +253,7 @@ async def _assemble(
         ),
         media_days=settings.media_days,
     )
-    intake = Intake(storage, inputs, work, clock, workflow.roster.foresee)
+    intake = Intake(storage, inputs, work, clock, workflow.roster.foresee, secret)
     offers = Offers(tariff, workflow.roster, shared.breaker, clock)
     lookout = Lookout(database, most=settings.open_waits, most_of_account=settings.account_waits)
     board = Board(database, clock)
