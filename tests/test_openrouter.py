@@ -159,7 +159,10 @@ AFFORD = "This request requires more credits, or fewer max_tokens. You requested
         (500, error(500), ChatUnavailable, 502, "server_error"),
         (502, error(502), ChatUnavailable, 502, "server_error"),
         (503, error(503), ChatUnavailable, 503, "server_error"),
-        (524, b"<html>edge</html>", ChatUnavailable, 504, "server_error"),
+        (521, b"<html>edge</html>", ChatUnavailable, 502, "server_error"),
+        (523, b"<html>edge</html>", ChatUnavailable, 502, "server_error"),
+        (525, b"<html>edge</html>", ChatUnavailable, 502, "server_error"),
+        (526, b"<html>edge</html>", ChatUnavailable, 502, "server_error"),
         (529, error(529), ChatUnavailable, 503, "server_error"),
         (502, b"<html>edge</html>", ChatUnavailable, 502, "server_error"),
         (307, b"", ChatUnavailable, 502, "server_error"),
@@ -191,6 +194,30 @@ async def test_every_refusal(
 
     assert isinstance(raised.value, ChatRejected | ChatUnavailable)
     assert (type(raised.value), raised.value.status, raised.value.type) == (kind, told, type_)
+    assert len(wire.asked) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (520, b"<html>edge</html>"),
+        (522, b"<html>edge</html>"),
+        (524, b"<html>edge</html>"),
+        (524, error(524, "Provider request timed out at edge network")),
+        (527, b""),
+    ],
+)
+async def test_what_the_edge_asked_in_vain_may_have_been_billed_and_is_not_asked_again(
+    openrouter: OpenRouter, wire: Wire, streamed: bool, status: int, body: JsonValue | bytes
+) -> None:
+    wire.play(answer(body, status, {"Retry-After": "1"}))
+
+    with pytest.raises(Unknown) as raised:
+        await (heard(openrouter) if streamed else openrouter.complete(BODY))
+
+    assert f"HTTP {status}" in raised.value.detail
     assert len(wire.asked) == 1
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from conftest import running
 from phaya.calls import GeminiSpeech, KieTask, Passage
+from phaya.operator import Refused
 from phaya.providers import ProviderError, Rejected, Unavailable, Unknown
 from phaya.providers.gemini import Gemini
 from phaya.providers.kie import Kie
@@ -105,3 +107,38 @@ async def test_what_is_no_answer_proves_nothing_and_is_told_in_plain_words(
         assert word not in told.value.message
     assert told.value.message.endswith(".")
     assert KEY not in told.value.detail
+
+
+@pytest.mark.parametrize("status", [520, 524])
+async def test_a_chat_that_the_edge_gave_up_costs_nothing_is_sent_once_and_needs_eyes(
+    status: int, tmp_path: Path
+) -> None:
+    """Nobody knows whether it was made and billed: the user gets the credits back, the operator a line on the list."""
+    async with Wire() as wire:
+        provider = {"OPENROUTER_API_KEY": KEY, "OPENROUTER_BASE_URL": wire.base}
+        async with running(tmp_path, **provider) as phaya:
+            said = {"messages": [{"role": "user", "content": "Good morning"}]}
+            doors = ("/api/v1/phaya-gpt/chat/completions", "/v1/chat/completions")
+            told = []
+            for door in doors:
+                for streamed in (False, True):
+                    wire.play(answer(PAGE, status, HTML))
+                    told.append(await phaya.ask("POST", door, {**said, "model": "Phaya-GPT", "stream": streamed}))
+            listed = (await phaya.operate("reconcile list"))["jobs"]
+            eyes = [item["what"] for item in (await phaya.operate("digest"))["items"] if item["eyes"]]
+            balance, faults = await phaya.balance(), await phaya.audit()
+            with pytest.raises(Refused, match="is a chat"):
+                await phaya.operate("reconcile look", job=listed[0]["job_id"])
+            for job in listed:
+                await phaya.operate("reconcile close", job=job["job_id"], by="me", reason="looked at the bill")
+            left = (await phaya.operate("reconcile list"))["jobs"]
+
+    assert [one.status for one in told] == [502] * 4
+    assert all("Nothing was charged." in one.json["message"] for one in told)
+    assert {one.headers.get("x-should-retry") for one in told} == {None, "false"}
+    assert len(wire.asked) == 4
+    assert (balance, faults) == (1000, [])
+    assert {(job["error_code"], f"HTTP {status}" in job["trouble"]) for job in listed} == {("unknown", True)}
+    assert len(listed) == 4
+    assert "doubt" in eyes
+    assert left == []

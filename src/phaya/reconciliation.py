@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, null, or_, select, tuple_, update
 
+from phaya.calls import Chat, unpack
 from phaya.clock import written
 from phaya.credits import Credits
 from phaya.errors import Conflict, NotFound
@@ -57,6 +58,10 @@ def look(connection: Connection, _secret: bytes, now: int, asked: Mapping[str, A
     row = _find(connection, asked["job"])
     if row.step not in _UNKNOWN:
         raise Conflict(f"There is nothing to look for: the provider has answered about job {row.id}.")
+    if isinstance(unpack(row.call), Chat):
+        raise Conflict(
+            f"Nobody can be asked about {row.id}, which is a chat: see the provider's own list, then close it."
+        )
     connection.execute(
         update(jobs)
         .where(jobs.c.id == row.id)

@@ -17,7 +17,7 @@ import orjson
 from pydantic import JsonValue
 
 from phaya.providers import Balance, Unavailable, Unknown
-from phaya.providers.openrouter_errors import refusal
+from phaya.providers.openrouter_errors import ASKED_IN_VAIN, refusal
 from phaya.providers.openrouter_stream import Stream, Usage, count, decimal_text, usage_in
 from phaya.providers.timing import Timed
 from phaya.providers.transport import BROKEN, NEVER_CONNECTED, asked_pause, fault, start_of, whole_body, written
@@ -216,6 +216,8 @@ class OpenRouter:
             if response.status == 200:
                 raise Unknown(CUT_OFF, f"OpenRouter's answer is no JSON: {start}") from error
             parsed = None
+        if response.status in ASKED_IN_VAIN:
+            raise Unknown(CUT_OFF, f"OpenRouter's edge answered HTTP {response.status}: {start}")
         answer = parsed if isinstance(parsed, dict) else {}
         # What is nested so deep that it could not be written for the user is no answer; counting is cheap.
         if body.count(b"[") + body.count(b"{") > DEEPEST and not written(answer):

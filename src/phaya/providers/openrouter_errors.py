@@ -51,6 +51,15 @@ _STATUSES = {
     "provider_unavailable": 502,
     "provider_overloaded": 529,
 }
+ASKED_IN_VAIN = frozenset({520, 522, 524, 527})
+"""Statuses of the edge before OpenRouter for a request that it passed on, or may have, without hearing the answer.
+
+OpenRouter's own table says of 524 "retry with backoff", which is about what the next request may do. Nothing says that
+the first one was not made: OpenRouter does not cancel what is not streamed, many upstreams run on and bill the whole,
+and the insurance for empty answers covers only those that have no tokens. So the request is not sent again. With 521,
+523, 525, 526 and 530 the edge found no one to pass it on to, and 529 is OpenRouter's word for a crowd.
+"""
+
 _POLICY_TYPES = ("content_policy_violation", "refusal")
 _SERVER_ERROR = "server_error"
 

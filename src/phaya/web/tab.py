@@ -18,7 +18,7 @@ from phaya.credits import NOTHING, Credits
 from phaya.errors import Closed, Fault, Invalid, PhayaError
 from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job, Lost, State, Step
-from phaya.providers import ProviderError, Rejected, Unavailable
+from phaya.providers import ProviderError, Rejected, Unavailable, Unknown
 from phaya.providers.openrouter import Usage
 from phaya.system import System
 from phaya.web.caller import Caller
@@ -144,7 +144,12 @@ class Tab:
         """The call ends before its first word: everything goes back. Answers what to raise."""
         detail = error.detail if isinstance(error, ProviderError) else repr(error)
         self.used, self.closing = NOTHING, True
-        values = {"error": "The model could not answer.", "error_code": "provider_error", "trouble": detail}
+        values: dict[str, object] = {"error": "The model could not answer.", "trouble": detail}
+        if isinstance(error, Unknown | asyncio.CancelledError):
+            # It may be made and billed to us. Nobody can look for it, so an operator is told.
+            values |= {"error_code": "unknown", "step": Step.WATCHING, "next_at": None}
+        else:
+            values |= {"error_code": "provider_error"}
         await asyncio.shield(self._phaya.errand(self._fail(values)))
         if not isinstance(error, ProviderError):
             return error
