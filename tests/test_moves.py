@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from sqlalchemy import Connection, select
 
 from conftest import BOTH, Clock
@@ -22,7 +23,7 @@ from phaya.credits import credits
 from phaya.database import Database
 from phaya.jobs import Job, Lost, State, Step
 from phaya.limits import Limits
-from phaya.moves import LEASE, Moves
+from phaya.moves import LEASE, TRIES, Moves
 from phaya.openings import open_job
 from phaya.providers import Budget, Made, NotThere, Rejected, Report, Unavailable, Unknown
 from phaya.providers.ffmpeg import Ffmpeg
@@ -85,6 +86,9 @@ class Wrapped:
 
     async def read(self, work: Any, *args: Any, **kwargs: Any) -> Any:
         return await self.database.read(work, *args, **kwargs)
+
+    async def ready(self) -> None:
+        await self.database.ready()
 
     async def close(self) -> None:
         await self.database.close()
@@ -595,6 +599,43 @@ async def test_a_submit_that_lasts_beyond_the_jobs_time_leaves_its_ticket(bench:
     assert (after.state, after.step, after.hint) == (State.CANCELLED, Step.WATCHING, "late ticket")
     assert await bench.balance() == "100"
     assert (await bench.row(job)).ticket is None
+
+
+async def test_work_that_a_stop_breaks_off_is_begun_anew_at_once_and_is_no_attempt(bench: Bench) -> None:
+    """However often its process is restarted: no lease is waited for, and the job does not run out of attempts."""
+
+    class Hanging:
+        name = "hanging"
+        begun = asyncio.Event()
+        hangs = True
+
+        async def run(self, call: LocalCall, inputs: Mapping[str, Path], folder: Path, report: Report) -> Made:
+            if self.hangs:
+                self.begun.set()
+                await asyncio.Event().wait()
+            Image.new("RGB", (64, 64)).save(folder / "frame.png")
+            return Made([folder / "frame.png"])
+
+    worker = Hanging()
+    bench.workflow.roster = Roster(bench.provider, worker)
+    await bench.moves.results.storage.put("inputs/film.mp4", Path(__file__), "video/mp4")
+    job = await bench.open("1", "media/extract-last-frame", LastFrame("inputs/film.mp4"))
+    for _ in range(TRIES + 1):
+        worker.begun.clear()
+        [claimed] = await bench.database.write(jobs.claim, RENDER, 10, bench.clock.now(), LEASE)
+        move = asyncio.create_task(bench.moves.advance(claimed))
+        await worker.begun.wait()
+        move.cancel()
+        await asyncio.wait((move,))
+        left = await bench.row(job)
+        assert (left.state, left.step, left.attempts) == (State.PROCESSING, Step.OPEN, 0)
+    worker.hangs = False
+    [claimed] = await bench.database.write(jobs.claim, RENDER, 10, bench.clock.now(), LEASE)
+    await bench.moves.advance(claimed)
+
+    assert (await bench.row(job)).state is State.COMPLETED
+    assert await bench.balance() == "99"
+    assert await bench.clean()
 
 
 async def test_local_work_stops_at_its_time_and_so_does_what_waits_for_its_place(bench: Bench) -> None:

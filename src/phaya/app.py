@@ -33,7 +33,7 @@ class App(FastAPI):
         # FastAPI's own telemetry would see only what comes to its router, and sends texts of exceptions.
         off: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
         super().__init__(**values, telemetry=off)
-        self.access = Access(lines, self._templates)
+        self.access = Access(lines, self._templates, doors.parted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, and lets it be seen."""
@@ -91,7 +91,7 @@ async def _running(
 ) -> AsyncGenerator[None]:
     async with node(settings, tariff, public_url, clock, only) as system:
         app.state.system = system
-        app.state.parting = system.lookout.part
+        app.state.parting = system.parting.begin
         app.router.routes.extend(media_routes(system.results.storage))
         try:
             yield

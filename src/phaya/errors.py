@@ -6,7 +6,8 @@ to do about it; the doors (native, OpenAI-style, command line) only choose how t
     ├── NotEnoughCredits 402   ├── TooLarge 413   ├── Closed 503
     ├── Forbidden 403          ├── Invalid 422    ├── DatabaseDown 503
     ├── NotFound 404           ├── StorageDown 503
-    └── StorageFull 507        └── Overloaded 503
+    ├── StorageFull 507        ├── Overloaded 503
+    └── Parted 503
 """
 
 from __future__ import annotations
@@ -175,6 +176,24 @@ class Overloaded(PhayaError):
     def retry_after(self) -> int | None:
         """Seconds after which a new try is sensible."""
         return 2
+
+
+class Parted(PhayaError):
+    """The process stops and cannot end the request. Where something was being kept, its fate is not known here."""
+
+    status = 503
+    code = "restarting"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This server is being restarted. Try again with the same Idempotency-Key, or look at your jobs first: what "
+            "was accepted is there, and nothing else was charged."
+        )
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds that a restart usually takes."""
+        return 5
 
 
 class Closed(PhayaError):

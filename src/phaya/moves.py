@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -352,6 +353,11 @@ class Moves:
             await self._blame(names, error)
             return await self._fail(job, error.message, error.code, trouble=error.detail)
         except (Unavailable, Unkept) as error:
+        except asyncio.CancelledError:
+            # This process stops: another one, or its next start, begins anew at once, and no attempt is lost to it.
+            with suppress(Exception):
+                await self._change(job, attempts=job.attempts - 1, next_at=self.clock.now())
+            raise
             if isinstance(error, Unkept) and error.hopeless:
                 return await self._fail(job, f"The result is not usable: {error}.", "result_unusable")
             for name in names[:1] if isinstance(error, Unavailable) and not error.crowded else ():

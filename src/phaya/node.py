@@ -35,6 +35,7 @@ from phaya.lookout import Lookout
 from phaya.moves import Moves
 from phaya.offers import Offers
 from phaya.operator import Door
+from phaya.parting import ERRANDS, MOVES, Parting
 from phaya.passwords import Hashing
 from phaya.providers.child import missing_walls
 from phaya.providers.ffmpeg import Ffmpeg
@@ -61,7 +62,7 @@ from phaya.workflow import Workflow
 
 log = structlog.get_logger()
 
-MOVES = 64
+REMOTE_PLACES = 64
 """Remote moves at a time in one process; each is one short call."""
 READINGS = 8
 """Texts that are read aloud at a time; each is one request to Gemini after another."""
@@ -105,7 +106,7 @@ async def node(
         system = await _assemble(stack, settings, tariff, public_url, memory, host)
         stack.push_async_callback(_finish_errands, system)
         places = {
-            REMOTE: MOVES,
+            REMOTE: REMOTE_PLACES,
             RENDER: settings.renders or max(1, (os.cpu_count() or 2) // 2),
             SPEECH: READINGS,
             DOWNLOAD: settings.downloads,
@@ -145,11 +146,13 @@ async def node(
             system.secret,
             Post(settings.digest_webhook, settings.digest_hour, settings.digest_always, public_url),
         )
-        stack.push_async_callback(_stop, watchman, asyncio.create_task(watchman.run()))
+        stack.push_async_callback(_stop, watchman, asyncio.create_task(watchman.run()), system.parting)
         deliverer = Deliverer(system.workflow, system.results, tariff, system.secret, settings.allowed_networks)
-        stack.push_async_callback(_stop, deliverer, asyncio.create_task(deliverer.run()))
+        stack.push_async_callback(_stop, deliverer, asyncio.create_task(deliverer.run()), system.parting)
         working = asyncio.create_task(worker.run())
-        stack.push_async_callback(_stop, worker, working)
+        stack.push_async_callback(_stop, worker, working, system.parting)
+        system.parting.on_begin(worker.halt)
+        stack.callback(system.parting.begin)  # where nobody has told it before
         log.info(
             "phaya.ready", url=public_url, sandbox=settings.sandbox, version=__version__, lanes=list(only),
             database="postgresql" if memory.shared else "sqlite",
@@ -260,6 +263,8 @@ async def _assemble(
     workflow.on_change(lookout.nudge)
     workflow.on_change(board.drop)
     stack.push_async_callback(lookout.close)
+    parting = Parting()
+    parting.on_begin(lookout.part)
     load = Load(settings.requests_at_once, lambda: lookout.waiting, settings.late_seconds)
     watching = asyncio.create_task(load.watch())
     stack.callback(watching.cancel)
@@ -272,8 +277,8 @@ async def _assemble(
     return System(
         settings, public_url, secret, clock, database, Keyring(database, secret, clock), shared.limits, results, intake,
         workflow, openrouter, tariff, shared.breaker, offers, lookout, board, checkout, Census(database, clock),
-        Outlook(shared.breaker, storage, shared.limits.meters, kie, settings.kie_low_credits),
-        Brake(clock, settings.wrong_keys_per_minute), load, Hashing(),
+        Outlook(shared.breaker, results, shared.limits.meters, kie, settings.kie_low_credits, database),
+        Brake(clock, settings.wrong_keys_per_minute), load, Hashing(), parting,
     )  # fmt: skip
 
 
@@ -358,11 +363,11 @@ def _work_folder(parent: Path, *, shared: bool) -> Generator[Path]:
         yield Path(name)
 
 
-async def _stop(worker: Worker | Deliverer | Watchman, working: asyncio.Task[None]) -> None:
-    await worker.stop()
+async def _stop(worker: Worker | Deliverer | Watchman, working: asyncio.Task[None], parting: Parting) -> None:
+    await worker.stop(parting.left(MOVES))
     await working
 
 
 async def _finish_errands(system: System) -> None:
     if system.errands:
-        await asyncio.wait(system.errands, timeout=5)
+        await asyncio.wait(system.errands, timeout=system.parting.left(ERRANDS))

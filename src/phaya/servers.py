@@ -12,6 +12,7 @@ import uvicorn
 
 from phaya import __version__, operator, tracing
 from phaya.errors import DatabaseDown
+from phaya.parting import REQUESTS
 from phaya.providers.roster import LANES
 from phaya.serving import Server, configured, listen
 from phaya.tariff_file import BadTariff, tariff_of
@@ -72,7 +73,7 @@ def serve(
     )
     if first["path"]:
         problems.print(f"Open this link once to make the first account: {public_url}{first['path']}", soft_wrap=True)
-    server = Server(configured(phaya, stop_seconds=8))
+    server = Server(configured(phaya, stop_seconds=REQUESTS))
     server.run(sockets=[listener])
     tracing.stop()
     if not server.started:

@@ -23,6 +23,7 @@ from phaya.limits import Limits
 from phaya.load import Load
 from phaya.lookout import Lookout
 from phaya.offers import Offers
+from phaya.parting import Parting
 from phaya.passwords import Hashing
 from phaya.providers.openrouter import OpenRouter
 from phaya.results import Results
@@ -58,6 +59,7 @@ class System:
     brake: Brake
     load: Load
     hashing: Hashing
+    parting: Parting
     errands: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
 
     def chat_provider(self) -> OpenRouter:

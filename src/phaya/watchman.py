@@ -139,7 +139,7 @@ class Watchman:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), ROUND)
 
-    async def stop(self) -> None:
+    async def stop(self, _patience: float = 0.0) -> None:
         """Begins nothing more."""
         self._stopping.set()
 

@@ -82,10 +82,14 @@ class Worker:
             await self._ended.wait()  # moves that are still under way keep their leases
             renewing.cancel()
 
-    async def stop(self, patience: float = 8.0) -> None:
-        """Claims no more, lets moves end for `patience` seconds, then leaves the rest to their leases."""
+    def halt(self) -> None:
+        """Claims no more; what is under way goes on."""
         self._stopping = True
         self._woken.set()
+
+    async def stop(self, patience: float = 6.0) -> None:
+        """Claims no more, lets moves end for `patience` seconds, then leaves the rest to others."""
+        self.halt()
         moving = [task for tasks in self._moving.values() for task in tasks]
         if moving:
             _, late = await asyncio.wait(moving, timeout=patience)

@@ -6,6 +6,7 @@ docs/observability.md for what it costs.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import time
@@ -53,9 +54,11 @@ class Lines:
 class Access:
     """Answers requests by an app, and sees what becomes of them."""
 
-    def __init__(self, lines: Lines, routes: Callable[[], Iterable[tuple[object, str]]]) -> None:
-        """`routes` gives the endpoints with their templates; it is asked when an unknown endpoint has answered."""
+    def __init__(self, lines: Lines, routes: Callable[[], Iterable[tuple[object, str]]], parted: ASGIApp) -> None:
+        """`routes` gives the endpoints with their templates; it is asked when an unknown endpoint has answered.
+        `parted` answers a request that was broken off before its answer began, as the process has to stop."""
         self._lines = lines
+        self._parted = parted
         self._routes = routes
         self._templates: dict[object, str] = {}
         self._tallies: dict[tuple[str, str, int], Tally] = {}
@@ -90,6 +93,10 @@ class Access:
         failed = False
         try:
             await app(scope, receive, pass_on)
+        except asyncio.CancelledError:
+            if status:
+                raise
+            await self._parted(scope, receive, pass_on)
         except Exception:
             failed = True
             # It was logged and answered in full; told on, it would be logged once more.

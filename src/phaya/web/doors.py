@@ -11,9 +11,10 @@ from fastapi.middleware.cors import CORSMiddleware
 from sqlalchemy import func, select
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 from starlette.responses import Response
 
-from phaya.errors import Fault, Invalid, NotFound, PhayaError
+from phaya.errors import Fault, Invalid, NotFound, Parted, PhayaError
 from phaya.idempotency import Taken
 from phaya.schema import accounts
 from phaya.settings import Settings
@@ -160,6 +161,11 @@ async def broken(request: Request, error: Exception) -> Json:
     return refusal(
         request, PhayaError("Something went wrong on our side. Nothing was charged that is not in your jobs.")
     )
+async def parted(scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer to what there is no time for, as the process has to stop."""
+    await refusal(Request(scope), Parted())(scope, receive, send)
+
+
 
 
 class MethodNotAllowed(PhayaError):

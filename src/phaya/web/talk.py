@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from phaya.errors import Fault, Invalid
 from phaya.idempotency import LONGEST as LONGEST_KEPT
 from phaya.idempotency import Answer, Stamp
 from phaya.jobs import Job
+from phaya.parting import ASKING, STREAMS
 from phaya.providers import ProviderError, Unavailable
 from phaya.providers.openrouter import Completion, OpenRouter, Stream, Usage
 from phaya.system import System
@@ -151,7 +151,7 @@ class Talk:
     ) -> AsyncGenerator[bytes, None]:
         try:
             async with stack:
-                async for event in _chained(head, events):
+                async for event in self._phaya.parting.until(STREAMS, _chained(head, events)):
                     if stream.usage is not None and self.tab.used is None:
                         used = self.tab.reckon(stream.usage)
                         yield _with_credits(event, used, choiceless=self.asked.usage_apart())
@@ -198,15 +198,16 @@ class Talk:
     async def _settle_interrupted(
         self, stream: Stream, tape: Tape | None, cut_off: Callable[[Credits], bytes] | None
     ) -> None:
-        usage = stream.usage
+        usage, parting = stream.usage, self._phaya.parting
         for pause in ASKS if stream.generation and usage is None else ():
             try:
-                usage = await self._provider.usage_of(stream.generation or "")
-            except ProviderError as error:
-                log.warning("chat.usage_unknown", job=self.job.id, detail=error.detail)
-            if usage is not None:
+                async with parting.within(ASKING):
+                    usage = await self._provider.usage_of(stream.generation or "")
+            except (ProviderError, TimeoutError) as error:
+                detail = error.detail if isinstance(error, ProviderError) else "there was no time to ask"
+                log.warning("chat.usage_unknown", job=self.job.id, detail=detail)
+            if usage is not None or not await parting.pause(pause, ASKING):
                 break
-            await asyncio.sleep(pause)
         counted = usage or self._counted(stream.octets)
         if tape is not None and cut_off is not None:
             tape.add(cut_off(self.tab.reckon(counted)))
