@@ -47,6 +47,9 @@ class Counted:
             raise DatabaseDown()
         return await self.inner.read(work, *args, **kwargs)
 
+    async def ready(self) -> None:
+        await self.inner.ready()
+
     async def close(self) -> None:
         await self.inner.close()
 

@@ -20,16 +20,27 @@ from starlette.routing import Route
 import servers
 from phaya.addresses import Fetcher, Guard
 from phaya.calls import Finished
+from phaya.errors import StorageDown
 from phaya.jobs import Job, State, Step
-from phaya.moves import LEASE, TRIES
-from phaya.results import Results, keys_of
+from phaya.moves import LEASE, PROVIDER_KEEPS, TRIES
+from phaya.results import NO_ROOM, Results, keys_of
 from phaya.serving import listen, serving
-from phaya.storage import Storage
+from phaya.storage import TRIAL_BYTES, Storage
+from test_full_disk import no_room
 from test_moves import Bench, bench
 from test_storage import storage
 
 pytestmark = pytest.mark.anyio
 __all__ = ["bench", "storage"]
+
+ROOM = TRIAL_BYTES * 3 // 4
+"""Bytes that a file may have on a disk without room: the database has enough for a while, a film has not."""
+
+
+def _png(picture: Image.Image) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()
 
 
 @dataclass
@@ -40,6 +51,7 @@ class Maker:
     held: asyncio.Event = field(default_factory=asyncio.Event)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     fetched: int = 0
+    content: bytes = field(default_factory=lambda: _png(Image.linear_gradient("L").resize((64, 64)).convert("RGB")))
 
     async def file(self, _: Request) -> Response:
         self.fetched += 1
@@ -47,9 +59,7 @@ class Maker:
         self.asked.set()
         if first:
             await self.held.wait()
-        content = io.BytesIO()
-        Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(content, "PNG")
-        return Response(content.getvalue(), media_type="image/png")
+        return Response(self.content, media_type="image/png")
 
 
 @asynccontextmanager
@@ -148,7 +158,37 @@ async def test_what_was_bought_waits_for_storage_that_is_away(
     assert after.id == job.id
 
 
-async def test_storage_that_stays_away_until_the_deadline_returns_the_credits(
+async def test_what_was_bought_waits_for_room_on_the_disk_also_past_its_deadline(bench: Bench, tmp_path: Path) -> None:
+    """The provider has the film, so it is neither lost nor paid back; that nothing fits is seen until it does."""
+    storage = Storage((tmp_path / "media").as_uri(), "http://x")
+    async with making(bench, storage, tmp_path) as maker:
+        maker.held.set()
+        maker.content = _png(Image.effect_noise((2400, 2400), 100))
+        assert len(maker.content) > ROOM
+        job = await made(bench, maker)
+        with no_room(ROOM):
+            for _ in range(TRIES):
+                await bench.move()
+                bench.clock.pass_seconds(61)
+            waiting = await bench.move()
+            with pytest.raises(StorageDown):
+                await bench.moves.results.ready()
+            bench.clock.pass_seconds((job.deadline_at - bench.clock.now()) / 1000)
+            late = await bench.move()
+            bench.clock.pass_seconds(61)
+
+        after = await bench.move()
+        await bench.moves.results.ready()
+
+    assert (waiting.step, waiting.trouble) == (Step.KEEPING, NO_ROOM)
+    assert (late.state, late.step, str(late.returned)) == (State.PROCESSING, Step.KEEPING, "0")
+    assert (after.state, bench.provider.submitted) == (State.COMPLETED, 1)
+    assert await stored(storage) == keys_of(after.results)
+    assert await bench.balance() == "92"
+    assert await bench.clean()
+
+
+async def test_storage_that_stays_away_until_the_provider_forgets_returns_the_credits(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3: servers.S3
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{servers.free_port()}")
@@ -159,8 +199,11 @@ async def test_storage_that_stays_away_until_the_deadline_returns_the_credits(
             await bench.move()
             bench.clock.pass_seconds(61)
         bench.clock.pass_seconds((job.deadline_at - bench.clock.now()) / 1000)
+        waiting = await bench.move()
+        bench.clock.pass_seconds(PROVIDER_KEEPS / 1000)
 
         after = await bench.move()
 
+    assert (waiting.state, waiting.step) == (State.PROCESSING, Step.KEEPING)
     assert (after.state, after.step, after.error_code) == (State.FAILED, Step.WATCHING, "result_unavailable")
     assert await bench.balance() == "100"

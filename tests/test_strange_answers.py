@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from conftest import running
+from conftest import Reply, running
 from phaya.calls import GeminiSpeech, KieTask, Passage
 from phaya.operator import Refused
 from phaya.providers import ProviderError, Rejected, Unavailable, Unknown
@@ -119,7 +119,7 @@ async def test_a_chat_that_the_edge_gave_up_costs_nothing_is_sent_once_and_needs
         async with running(tmp_path, **provider) as phaya:
             said = {"messages": [{"role": "user", "content": "Good morning"}]}
             doors = ("/api/v1/phaya-gpt/chat/completions", "/v1/chat/completions")
-            told = []
+            told: list[Reply] = []
             for door in doors:
                 for streamed in (False, True):
                     wire.play(answer(PAGE, status, HTML))

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from phaya import marks
 from phaya.errors import DatabaseDown
 from phaya.migrations import migrate
 
@@ -52,6 +53,11 @@ class Database(Protocol):
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs `work` on a connection that cannot write."""
+        ...
+
+    async def ready(self) -> None:
+        """Sees whether reading works and, where the last transaction could not be kept, whether writing does again.
+        Raises DatabaseDown."""
         ...
 
     async def close(self) -> None:
@@ -108,6 +114,7 @@ class Embedded:
             self._lock.close()
             raise
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        self._refused = False  # whether something could not be written, and nothing was since
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="reader")
         self._writer = threading.Thread(target=self._write_all, name="writer", daemon=True)
         self._writer.start()
@@ -123,6 +130,13 @@ class Embedded:
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, lambda: self._read(lambda connection: work(connection, *args, **kwargs))
         )
+
+    async def ready(self) -> None:
+        """Reads, and writes where the last transaction did not fit on the disk. Raises DatabaseDown."""
+        await self.read(marks.read, "ready")  # anything small
+        if self._refused:
+            await self.write(_rewrite_head)
+            self._refused = False
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         try:
@@ -163,6 +177,7 @@ class Embedded:
 
     def _commit(self, group: list[_Order]) -> None:
         try:
+            before = self._changes()
             with self._connection.begin():
                 for order in group:
                     try:
@@ -172,13 +187,21 @@ class Embedded:
                         if self._lost():
                             raise
                         order.error = DatabaseDown() if _is_trouble(error) else error
+            if self._changes() != before:  # what changes nothing writes nothing, and proves nothing
+                self._refused = False
         except Exception as error:  # noqa: BLE001 - nothing of the group was kept: everybody must know
             trouble = _is_trouble(error)
+            self._refused = self._refused or trouble
             for order in group:
                 # One for each: whoever raises an error writes a traceback of its own into it.
                 order.error = DatabaseDown() if trouble else error
             with contextlib.suppress(OSError):  # the log may lie on the same full disk, and this thread must go on
                 log.error("database.not_written", error=(str(error).splitlines() or [""])[0], transactions=len(group))
+
+    def _changes(self) -> int:
+        driver = self._connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        return driver.total_changes
 
     def _lost(self) -> bool:
         """Whether SQLite gave up the whole transaction by itself, as it does when the disk is full.
@@ -187,6 +210,12 @@ class Embedded:
         """
         driver = self._connection.connection.driver_connection
         return isinstance(driver, sqlite3.Connection) and not driver.in_transaction
+
+
+def _rewrite_head(connection: Connection) -> None:
+    """Writes the first page of the file as it is."""
+    version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    connection.exec_driver_sql(f"PRAGMA user_version = {version}")
 
 
 def _is_trouble(error: BaseException | None, troubles: Set[int] = TROUBLES) -> bool:

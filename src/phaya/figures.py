@@ -4,6 +4,7 @@ while, so that it costs little however often, and from however many sides, they 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from contextvars import Context
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, and_, case, func, select
 from phaya import marks
 from phaya.clock import SECOND, Clock
 from phaya.database import Database
+from phaya.errors import DatabaseDown
 from phaya.jobs import State
 from phaya.schema import accounts, deliveries, endpoints, entries, jobs
 
@@ -143,6 +145,8 @@ class Census:
         self._counting: asyncio.Task[None] | None = None
         self.up = True
         """Whether the database answered when it was asked last."""
+        self.writable = True
+        """Whether it could be written then."""
 
     async def figures(self) -> Figures | None:
         """The last figures; None where there are none because the database does not answer."""
@@ -154,9 +158,13 @@ class Census:
 
     async def _count(self) -> None:
         began = time.monotonic()
+        self.writable = False
         try:
             self._last = await self._database.read(count, self._clock.now())
             self.up = True
+            with contextlib.suppress(DatabaseDown):  # whoever failed to write has said why
+                await self._database.ready()
+                self.writable = True
         except Exception as error:  # noqa: BLE001 - whatever it is, there are no figures
             self.up = False
             log.warning("figures.missing", detail=repr(error))

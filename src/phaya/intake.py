@@ -22,6 +22,7 @@ from phaya.clock import Clock
 from phaya.errors import Fault, Invalid
 from phaya.folders import fresh_folder
 from phaya.media import Measured, Unreadable, clean_animation, clean_picture, measure, renew_picture
+from phaya.outages import down, on_our_disk
 from phaya.providers import Rejected, Unavailable
 from phaya.storage import Storage
 
@@ -51,8 +52,8 @@ class Intake:
         self._folder = folder
         self._clock = clock
         self._foresee = foresee
-        folder.mkdir(parents=True, exist_ok=True)
         self._secret = secret
+        folder.mkdir(parents=True, exist_ok=True)
 
     async def take(self, request: G, *, keep: bool = True) -> G:
         """The request with every input checked and measured, and its addresses exchanged where we keep a copy.
@@ -65,7 +66,7 @@ class Intake:
         sources = list(_sources(request))
         if not sources:
             return request
-        async with fresh_folder(self._folder) as folder:
+        async with on_our_disk(), fresh_folder(self._folder) as folder:
             found = await asyncio.gather(
                 *(
                     self._take(source, folder / str(number), request.local, keep)
@@ -77,6 +78,8 @@ class Intake:
         for outcome in found:
             if isinstance(outcome, Invalid):
                 faults.extend(outcome.faults)
+            elif isinstance(outcome, OSError):
+                raise down(outcome) from outcome
             elif isinstance(outcome, BaseException):
                 raise outcome
         if faults:

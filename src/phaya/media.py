@@ -193,13 +193,15 @@ def _open_picture(path: Path, sniffed: str) -> Image.Image:
     """The picture, decoded."""
     try:
         image = Image.open(path, formats=[_PILLOW[sniffed]])
+    except MemoryError:  # ours, not the file's: it has no more pixels than there should be room for
+        raise
     except Exception as error:  # decoders of hostile files raise nearly anything
         raise Unreadable("it is not a readable picture") from error
     try:
         if image.width * image.height > PIXELS:
             raise Unreadable(f"it has more than {PIXELS // 1_000_000} megapixels")
         image.load()
-    except Unreadable:
+    except (Unreadable, MemoryError):
         image.close()
         raise
     except Exception as error:
@@ -267,6 +269,8 @@ def _moves(image: Image.Image) -> bool:
         image.seek(1)
     except EOFError:
         return False
+    except MemoryError:
+        raise
     except Exception as error:  # decoders of hostile files raise nearly anything
         raise Unreadable("it is a damaged picture") from error
     image.seek(0)
@@ -293,7 +297,7 @@ def _frames(image: Image.Image) -> tuple[list[Image.Image], list[float]]:
             # Browsers show a frame without a sensible time for a tenth of a second.
             given = float(image.info.get("duration") or 0)
             times.append(given if given >= 20 else 100.0)
-    except Unreadable:
+    except (Unreadable, MemoryError):
         raise
     except Exception as error:  # decoders of hostile files raise nearly anything
         raise Unreadable("it is a damaged picture") from error

@@ -45,6 +45,8 @@ WATCH = 14 * DAY
 """How long the fate of a job is looked for after its end; KIE answers about tasks for 14 days."""
 CROWD = 500
 """Jobs at the most that are given their turns together."""
+PROVIDER_KEEPS = DAY
+"""For so long after it took a task, a provider surely has what it made."""
 TRIES = 5
 """Attempts at local work, or at keeping a result, before the job fails."""
 
@@ -313,10 +315,12 @@ class Moves:
             log.warning("result.unkept", job=job.id, detail=str(error), attempt=job.attempts)
             if job.state.ended:
                 return await self._watch_on(job, trouble=str(error))
-            # Where our own storage is away, what was bought waits for it, until the deadline.
-            waits = error.ours and self.clock.now() < job.deadline_at
+            # Where our own storage is away or full, what was bought waits for it as long as the provider has it: its
+            # fate is known, and money that is given back for it is lost. Who does not want to wait can cancel.
+            had = (job.submitted_at or job.created_at) + self.workflow.scaled(PROVIDER_KEEPS)
+            waits = error.ours and self.clock.now() < max(job.deadline_at, had)
             if (job.attempts < TRIES or waits) and not error.hopeless:
-                pause = min(2.0**job.attempts, 60)
+                pause = min(2.0 ** min(job.attempts, TRIES), 60)
                 return await self._change(job, next_at=self._in(pause), trouble=str(error))
             return await self._fail(
                 job,
@@ -349,15 +353,15 @@ class Moves:
             kept, spent = await self._while_leased(
                 job, partial(self.results.make, job, call, self.workflow.roster.local(call))
             )
-        except Rejected as error:
-            await self._blame(names, error)
-            return await self._fail(job, error.message, error.code, trouble=error.detail)
-        except (Unavailable, Unkept) as error:
         except asyncio.CancelledError:
             # This process stops: another one, or its next start, begins anew at once, and no attempt is lost to it.
             with suppress(Exception):
                 await self._change(job, attempts=job.attempts - 1, next_at=self.clock.now())
             raise
+        except Rejected as error:
+            await self._blame(names, error)
+            return await self._fail(job, error.message, error.code, trouble=error.detail)
+        except (Unavailable, Unkept) as error:
             if isinstance(error, Unkept) and error.hopeless:
                 return await self._fail(job, f"The result is not usable: {error}.", "result_unusable")
             for name in names[:1] if isinstance(error, Unavailable) and not error.crowded else ():

@@ -40,6 +40,15 @@ async def answering(seconds: float = PATIENCE, *, whole: bool = False) -> AsyncG
         raise down(error) from error
 
 
+@asynccontextmanager
+async def on_our_disk() -> AsyncGenerator[None]:
+    """Calls whatever our own disk cannot do StorageDown, for files that are on their way into the storage."""
+    try:
+        yield
+    except OSError as error:
+        raise down(error) from error
+
+
 def down(error: Exception) -> StorageDown:
     """Logs what keeps the storage from answering; the caller is told no more than that."""
     STORAGE_FAILURES.inc()

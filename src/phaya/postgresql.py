@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from phaya import marks
 from phaya.errors import DatabaseDown
 from phaya.migrations import migrate
 from phaya.settings import is_postgresql
@@ -54,6 +55,7 @@ class PostgreSQL:
         that does not answer is asked again for `persistence` seconds.
         """
         self._persistence = persistence
+        self._refused = False  # whether something could not be written, and nobody has tried since
         address = self._address = _address(url)
         self._writers = _engine(address, connections)
         self._singles = self._writers.execution_options(isolation_level="AUTOCOMMIT")  # the same connections
@@ -111,9 +113,18 @@ class PostgreSQL:
                     raise
                 if collisions > TRIES or (down and (attempt.committing or loop.time() > end)):
                     log.error("database.down", detail=_cause(error), committing=attempt.committing)
+                    self._refused = self._refused or pool is not self._readers
                     raise DatabaseDown() from error
             await asyncio.sleep(self._dice.uniform(0.5, 1) * pause)
             pause = min(pause * 2, 1.0)
+
+    async def ready(self) -> None:
+        """Reads, and writes where the last attempt failed: a server may have no room, or only be read. Raises
+        DatabaseDown."""
+        await self.read(marks.read, "ready")  # anything small
+        if self._refused:
+            await self.write(_leave_a_trace)
+            self._refused = False
 
     async def now(self) -> int:
         """The server's clock: milliseconds since 1970. Raises DatabaseDown."""
@@ -175,6 +186,11 @@ def _engine(address: URL, connections: int, **server: str) -> AsyncEngine:
             },
         },
     )
+
+
+def _leave_a_trace(connection: Connection) -> None:
+    """A transaction with a number is written down by the server, even if it changes nothing."""
+    connection.execute(text("SELECT pg_current_xact_id()"))
 
 
 def _now(connection: Connection) -> int:

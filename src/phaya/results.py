@@ -4,8 +4,9 @@ completed, and links point there."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -34,8 +35,9 @@ from phaya.folders import fresh_folder
 from phaya.jobs import Job
 from phaya.links import key_for
 from phaya.media import Unreadable, measure, sound_track
+from phaya.outages import down
 from phaya.providers import Local, Report
-from phaya.storage import Storage
+from phaya.storage import TRIAL_BYTES, Storage
 from phaya.tariff import Tariff, read_rates, standard
 from phaya.ways import unpack_ways
 
@@ -43,6 +45,7 @@ LARGEST = 2_000_000_000
 """Bytes of one result at the most."""
 KEEP_SECONDS = 150
 AWAY = "our storage of files does not answer"
+NO_ROOM = "it cannot be written to our disk"
 CHUNK = 500
 DISCARD_SECONDS = 5
 """How long work that failed waits for what it stored to be deleted; the sweep finds the rest."""
@@ -67,7 +70,31 @@ class Results:
         self._fetcher = fetcher
         self._folder = folder
         self._tariff = tariff or standard()
+        self._full = False  # whether something could not be written to `folder`, and nobody has tried since
         folder.mkdir(parents=True, exist_ok=True)
+
+    async def ready(self) -> None:
+        """Sees whether results can be kept: asks the storage and, where something did not fit on our disk on the way
+        there, tries to write. Raises StorageDown."""
+        await self.storage.ready()
+        if self._full:
+            try:
+                await asyncio.to_thread(_try_to_write, self._folder)
+            except OSError as error:
+                raise down(error) from error
+            self._full = False
+
+    @asynccontextmanager
+    async def _ours(self) -> AsyncGenerator[None]:
+        """What our storage, or the disk on the way there, cannot do is Unkept for a while, and told to the operator."""
+        try:
+            yield
+        except StorageDown as error:
+            raise Unkept(AWAY, ours=True) from error
+        except OSError as error:
+            self._full = True
+            down(error)
+            raise Unkept(NO_ROOM, ours=True) from error
 
     @staticmethod
     def pack(found: Finished) -> str:
@@ -78,7 +105,7 @@ class Results:
         """Copies a finished job's files to our storage; answers the row's `results`. Raises Unkept."""
         assert job.outcome is not None
         outcome = orjson.loads(job.outcome)
-        async with fresh_folder(self._folder) as folder:
+        async with self._ours(), fresh_folder(self._folder) as folder:
             try:
                 async with asyncio.timeout(KEEP_SECONDS):
                     files: list[Path] = []
@@ -89,8 +116,6 @@ class Results:
                     return await self._store(job, files, outcome["facts"])
             except FetchFailed as error:
                 raise Unkept(error.message) from error
-            except StorageDown as error:
-                raise Unkept(AWAY, ours=True) from error
             except TimeoutError as error:
                 raise Unkept("it took too long to fetch") from error
 
@@ -99,16 +124,13 @@ class Results:
 
         Raises Rejected, Unavailable (from the provider) or Unkept.
         """
-        async with fresh_folder(self._folder) as folder:
+        async with self._ours(), fresh_folder(self._folder) as folder:
             inputs: dict[str, Path] = {}
-            try:
-                for number, key in enumerate(dict.fromkeys(_inputs(call))):
-                    inputs[key] = folder / f"input{number}"
-                    await self.storage.fetch_to(key, inputs[key])
-                made = await provider.run(call, inputs, folder, report)
-                return await self._store(job, made.files, made.facts), made.spent
-            except StorageDown as error:
-                raise Unkept(AWAY, ours=True) from error
+            for number, key in enumerate(dict.fromkeys(_inputs(call))):
+                inputs[key] = folder / f"input{number}"
+                await self.storage.fetch_to(key, inputs[key])
+            made = await provider.run(call, inputs, folder, report)
+            return await self._store(job, made.files, made.facts), made.spent
 
     async def _store(self, job: Job, files: Sequence[Path], facts: Mapping[str, JsonValue]) -> str:
         service = self._tariff.services.get(job.service)
@@ -190,6 +212,11 @@ class Results:
                 await self.storage.delete(old)
                 old.clear()
         await self.storage.delete(old)
+
+
+def _try_to_write(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(TRIAL_BYTES))
 
 
 def keys_of(results: str | None) -> list[str]:

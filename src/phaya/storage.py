@@ -31,10 +31,13 @@ if TYPE_CHECKING:
 
 _CHUNK = 256 * 1024
 _FOREVER = "public, max-age=31536000, immutable"
+_TRIAL = "inputs/trial.bin"
 _EXAMPLES = "file:///folder or s3://bucket/prefix"
 
 SLOWEST = 1_000_000
 """Bytes a second that storing a file is waited for at the least."""
+TRIAL_BYTES = 4 << 20
+"""What must fit into a storage that had no room, before it is said to be ready again."""
 PARTS = 3
 """Parts of 5 MB of one file that are sent at a time; each is held in memory."""
 
@@ -77,6 +80,7 @@ class Storage:
         self._folder: Path | None = None
         self._store: ObjectStore
         self._bucket = ""
+        self._refused = False  # whether a file could not be stored, and none was since
         sign: Callable[[str, timedelta], str] | None = None
         parts = urlsplit(url)
         if parts.query or parts.fragment:
@@ -122,19 +126,33 @@ class Storage:
         """Stores the file at `path`, whole or not at all, and returns its bytes once they are on disk."""
         content_type = content_type or content_type_of(checked(key))
         size = await asyncio.to_thread(os.path.getsize, path)
-        async with answering(PATIENCE + size / SLOWEST, whole=True):
-            if self._folder is None:
-                attributes = {"Content-Type": content_type, "Cache-Control": _FOREVER}
-                if content_type == UNKNOWN_TYPE:
-                    attributes["Content-Disposition"] = f'attachment; filename="{key.rpartition("/")[2]}"'
-                await obstore.put_async(self._store, key, path, attributes=attributes, max_concurrency=PARTS)
-            else:  # a folder keeps no attributes; the extension says the type
-                await obstore.put_async(self._store, key, path)
-                await asyncio.to_thread(_flush, self._folder / key)
+        try:
+            async with answering(PATIENCE + size / SLOWEST, whole=True):
+                if self._folder is None:
+                    attributes = {"Content-Type": content_type, "Cache-Control": _FOREVER}
+                    if content_type == UNKNOWN_TYPE:
+                        attributes["Content-Disposition"] = f'attachment; filename="{key.rpartition("/")[2]}"'
+                    await obstore.put_async(self._store, key, path, attributes=attributes, max_concurrency=PARTS)
+                else:  # a folder keeps no attributes; the extension says the type
+                    await obstore.put_async(self._store, key, path)
+                    await asyncio.to_thread(_flush, self._folder / key)
+        except StorageDown:
+            self._refused = True
+            raise
+        self._refused = False
         return size
 
     async def ready(self) -> None:
-        """Asks the storage for something small. Raises StorageDown."""
+        """Asks the storage for something small and, where the last file could not be stored, tries to store one.
+        Raises StorageDown."""
+        await self._there()
+        if self._refused:
+            async with answering(CHECK_SECONDS, whole=True):
+                await obstore.put_async(self._store, _TRIAL, bytes(TRIAL_BYTES))
+            await self.delete([_TRIAL])
+            self._refused = False
+
+    async def _there(self) -> None:
         async with answering(CHECK_SECONDS, whole=True):
             if self._folder is not None:
                 await asyncio.to_thread(os.stat, self._folder)
@@ -151,7 +169,7 @@ class Storage:
                     return await asyncio.to_thread(_stat_file, self._folder / key, key)
                 return _stat(await obstore.head_async(self._store, key))
         except (FileNotFoundError, NotADirectoryError):
-            await self.ready()  # a bucket that is gone knows no file, either
+            await self._there()  # a bucket that is gone knows no file, either
             return None
 
     def local_path(self, key: str) -> Path | None:
@@ -185,7 +203,7 @@ class Storage:
             async with answering():
                 result = await obstore.get_async(self._store, checked(key), options=options)
         except FileNotFoundError:
-            await self.ready()
+            await self._there()
             raise
         chunks = aiter(result.stream(min_chunk_size=_CHUNK))
         while True:

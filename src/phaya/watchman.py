@@ -24,7 +24,6 @@ from phaya.digest import Item, digest, text_of
 from phaya.figures import LEDGER, drift
 from phaya.limits import Meters
 from phaya.providers import ProviderError
-from phaya.storage import Storage
 from phaya.webhooks import Signer
 
 log = structlog.get_logger()
@@ -40,6 +39,14 @@ TRIES = (1.0, 10.0, 60.0)
 SENDING = 15.0
 ASKING = 20.0
 """Seconds that a provider may take to say what is left."""
+
+
+class Ready(Protocol):
+    """Where files are kept."""
+
+    async def ready(self) -> None:
+        """Sees whether they can be. Raises StorageDown."""
+        ...
 
 
 class Purse(Protocol):
@@ -59,13 +66,14 @@ class Purse(Protocol):
 
 @dataclass(frozen=True)
 class Outlook:
-    """What only a running node knows: who rests, what is left at the provider, whether the storage answers."""
+    """What only a running node knows: who rests, what is left at the provider, what can be written."""
 
     breaker: Circuits
-    storage: Storage
+    storage: Ready
     meters: Meters | None = None
     purse: Purse | None = None
     low: float = 0
+    database: Database | None = None
 
     async def items(self) -> list[Item]:
         """All of it; nothing that is asked can keep the others from being told."""
@@ -75,10 +83,15 @@ class Outlook:
         ]
         if self.meters is not None and (since := self.meters.alone_since) is not None:
             found.append(Item("limits", f"Redis has not answered since {written(since)}.", eyes=True))
+        if self.database is not None:
+            try:
+                await self.database.ready()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the database is of no use
+                found.append(Item("database", f"The database cannot be written: {type(error).__name__}.", eyes=True))
         try:
             await self.storage.ready()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the storage does not answer
-            found.append(Item("storage", f"The storage of files does not answer: {type(error).__name__}.", eyes=True))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the storage is of no use
+            found.append(Item("storage", f"The storage of files cannot be used: {type(error).__name__}.", eyes=True))
         return [*found, *await self._purses()]
 
     async def _purses(self) -> list[Item]:

@@ -8,15 +8,13 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from sqlalchemy import func, select
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from phaya.errors import Fault, Invalid, NotFound, Parted, PhayaError
 from phaya.idempotency import Taken
-from phaya.schema import accounts
 from phaya.settings import Settings
 from phaya.tariff import Tariff
 from phaya.web import (
@@ -89,12 +87,12 @@ def _health() -> APIRouter:
     async def ready(phaya: Phaya) -> Json:  # pyright: ignore[reportUnusedFunction]
         troubles: dict[str, str] = {}
         try:
-            await phaya.database.read(lambda connection: connection.execute(select(func.count()).select_from(accounts)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer
+            await phaya.database.ready()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the database is of no use
             troubles["database"] = type(error).__name__
         try:
-            await phaya.results.storage.ready()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the storage does not answer
+            await phaya.results.ready()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the storage is of no use
             troubles["storage"] = type(error).__name__
         resting, meters = await phaya.breaker.resting(), phaya.limits.meters
         providers = ["kie"] * (phaya.workflow.roster.kie is not None) + ["openrouter"] * (phaya.openrouter is not None)
@@ -161,11 +159,11 @@ async def broken(request: Request, error: Exception) -> Json:
     return refusal(
         request, PhayaError("Something went wrong on our side. Nothing was charged that is not in your jobs.")
     )
+
+
 async def parted(scope: Scope, receive: Receive, send: Send) -> None:
     """The answer to what there is no time for, as the process has to stop."""
     await refusal(Request(scope), Parted())(scope, receive, send)
-
-
 
 
 class MethodNotAllowed(PhayaError):

@@ -18,6 +18,7 @@ from phaya import allowances, jobs
 from phaya.clock import DAY
 from phaya.errors import Fault, Invalid, TooLarge
 from phaya.folders import fresh_folder
+from phaya.outages import on_our_disk
 from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Polling, Requesting
@@ -72,7 +73,7 @@ async def keep_file(request: Request, phaya: System, caller: Caller) -> dict[str
     """Keeps the file of a multipart form and tells what it is. Raises Invalid, TooLarge, or StorageFull where the
     caller's account has no room for it."""
     workflow = phaya.workflow
-    async with fresh_folder(phaya.intake.folder) as folder:
+    async with on_our_disk(), fresh_folder(phaya.intake.folder) as folder:
         file = folder / "upload"
         await _receive(request, file, phaya.settings.upload_bytes)
         size, now = file.stat().st_size, phaya.clock.now()

@@ -88,7 +88,16 @@ async def whole(phaya: System) -> list[Metric]:
     resting = await phaya.breaker.resting()
     up = GaugeMetricFamily("phaya_database_up", "Whether the database answered when it was last asked.")
     up.add_metric([], float(phaya.census.up))
-    return [*_here(phaya), up, *_circuits(phaya, resting), *(_counted(figures) if figures is not None else ())]
+    writable = _gauge(
+        "phaya_database_writable", "Whether the database could be written then.", float(phaya.census.writable)
+    )
+    return [
+        *_here(phaya),
+        up,
+        writable,
+        *_circuits(phaya, resting),
+        *(_counted(figures) if figures is not None else ()),
+    ]
 
 
 def _here(phaya: System) -> Iterator[Metric]:
