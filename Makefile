@@ -49,6 +49,8 @@ check: setup $(VENV)/.site
 
 soak: setup
 	$(BIN)/python bench/fuzz.py 1100000 --write
+	PHAYA_SOAK_SCENARIOS=2000 $(BIN)/pytest tests/test_fuzz.py
+	$(BIN)/python bench/soak.py --write
 
 $(VENV)/.supply: $(VENV)/.ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group supply
