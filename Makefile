@@ -62,8 +62,9 @@ lock: $(VENV)/.supply
 	    --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --quiet \
 	    --custom-compile-command "make lock" --output-file requirements.lock
 
+# The lock says what is brought, and not by what: a warning would miss the tree.
 sbom: $(VENV)/.supply
-	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+	$(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
 	    --output-format JSON --output-file sbom.cdx.json
 	@echo "sbom.cdx.json is written."
 

@@ -4,9 +4,10 @@
 
 `phaya serve` with SQLite on one core, KIE's stand-in (stand_in.py) and the load on the rest. Jobs are bought, and most
 of them ended by callbacks, in rounds; between them come polls, mostly, and unknown jobs, wrong keys, broken bodies,
-cancels, chats that nobody serves, waits and the lists. Memory, file handles and threads are sampled every two seconds.
-The run fails where one of them grows after the first quarter by more than its slope allows, where an answer is of a
-status that its request cannot have, and where the books are not exact afterwards (`phaya check`, every charge counted).
+cancels, chats that nobody serves, waits and the lists. After a quarter, after half and at the end the load rests, and
+memory, handles and threads are read (readings.py). The run fails where one of them is higher at the last rest than at
+the first by more than it may, where an answer is of a status that its request cannot have, and where the books are not
+exact afterwards (`phaya check`, every charge counted).
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,54 +35,19 @@ from load import request
 from phaya.credits import credits
 from phaya.jobs import State
 from phaya.schema import jobs as rows
+from readings import Watch, excess, read, table
 from reliability import write
 
 REQUESTS, JOBS = 1_000_000, 10_000
-SAMPLE_SECONDS = 2
 CONNECTIONS, DEPTH = 16, 16
 """Connections of the load, and requests that each sends at a time, one behind the other."""
 ROUND = 200
 """Jobs that are bought and ended together."""
 DRAIN_SECONDS = 15
-"""After the load, in which the provider ends what is left; not sampled."""
+"""After the load, in which the provider ends what is left."""
 PRICE = credits("1")
 CREATE, STATUS = "/api/v1/text-to-image/create", "/api/v1/text-to-image/status/"
-GROWTH = {"memory": 12.0, "handles": 16.0, "threads": 4.0}
-"""What may be added from the end of the first quarter to the end: MB, handles, threads."""
-
-
-@dataclass
-class Samples:
-    """Readings of one process over time."""
-
-    seconds: list[float] = field(default_factory=list[float])
-    readings: dict[str, list[float]] = field(default_factory=lambda: {name: list[float]() for name in GROWTH})
-
-    def take(self, process: machine.Process, moment: float) -> None:
-        """Reads memory, handles and threads."""
-        folder = Path(f"/proc/{process.pid}")
-        self.seconds.append(moment)
-        self.readings["memory"].append(process.megabytes)
-        self.readings["handles"].append(len(list((folder / "fd").iterdir())))
-        self.readings["threads"].append(len(list((folder / "task").iterdir())))
-
-    def grown(self) -> dict[str, float]:
-        """By how much each has grown after the first quarter: the slope of the least squares, over that time."""
-        first = len(self.seconds) // 4
-        seconds = self.seconds[first:]
-        return {
-            name: statistics.linear_regression(seconds, values[first:]).slope * (seconds[-1] - seconds[0])
-            for name, values in self.readings.items()
-        }
-
-
-def excess(grown: dict[str, float]) -> list[str]:
-    """What has grown by more than it may."""
-    return [
-        f"{name} grew by {value:.1f}, more than {GROWTH[name]:g}"
-        for name, value in grown.items()
-        if value > GROWTH[name]
-    ]
+RESTS = {0.25: "after a quarter", 0.5: "after half", 1.0: "at the end"}
 
 
 @dataclass(frozen=True)
@@ -205,81 +170,92 @@ def _states(connection: Connection) -> dict[State, int]:
     return {State(state): int(count) for state, count in counted}
 
 
-@contextlib.asynccontextmanager
-async def sampling(process: machine.Process, samples: Samples) -> AsyncGenerator[None]:
-    """Samples for as long as the block lasts."""
-    began = time.monotonic()
+@dataclass
+class Soak:
+    """What a run did, and what was wrong with it."""
 
-    async def sample() -> None:
-        while True:
-            samples.take(process, time.monotonic() - began)
-            await asyncio.sleep(SAMPLE_SECONDS)
+    load: Load
+    watch: Watch
+    bought: int = 0
+    cancelled: int = 0
+    seconds: float = 0
+    wrong: list[str] = field(default_factory=list[str])
 
-    running = asyncio.create_task(sample())
-    try:
-        yield
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+    async def run(self, url: str, kie: str, purses: Sequence[str], requests: int, jobs: int) -> None:
+        """Buys, asks and ends in rounds, and rests in between."""
+        rounds, ended = -(-jobs // ROUND), set[str]()
+        rests = {max(1, round(rounds * share)) for share in RESTS}
+        async with self.watch.sampling():
+            for number in range(1, rounds + 1):
+                began = time.monotonic()
+                async with aiohttp.ClientSession() as session:
+                    taken = await buy(session, url, purses, min(ROUND, jobs - self.bought))
+                    self.bought += len(taken.ids)
+                    for key, job in list(zip(taken.keys, taken.ids, strict=True))[::20]:
+                        cancel = f"{url}/api/v1/text-to-image/cancel/{job}"
+                        async with session.post(cancel, headers=subjects.bearer(key)) as answer:
+                            self.cancelled += answer.status == 200
+                    await self.load.send(mix(taken.keys[:20], taken.ids[:20]), requests // rounds)
+                    await end(session, kie, ended)
+                self.seconds += time.monotonic() - began
+                if number == rounds:
+                    await drain(kie, ended)
+                if number in rests:
+                    await self.watch.rest()
+
+    async def prove(self, books: subjects.Books) -> str:
+        """What the books say; what is wrong with them is noted."""
+        found = orjson.loads(await machine.run("-m", "phaya", "check", "--json", **books.settings))
+        async with books.open() as database:
+            granted, nets, balances = await database.read(subjects.sums)
+            states = await database.read(_states)
+        done, charged = self.bought - self.cancelled, nets.get(PRICE.units, 0)
+        exact = (
+            nets == {PRICE.units: done} | ({0: self.cancelled} if self.cancelled else {})
+            and states == {State.COMPLETED: done} | ({State.CANCELLED: self.cancelled} if self.cancelled else {})
+            and balances == granted - charged * PRICE.units
+        )
+        self.wrong += [str(fault) for fault in found["faults"]]
+        if not exact:
+            left = f"charges {nets}, {balances} of {granted} left"
+            self.wrong.append(f"{self.bought} jobs, {self.cancelled} cancelled; {states}, {left}")
+        return (
+            f"{charged:,} jobs charged, {self.cancelled:,} cancelled and paid back; "
+            f"`phaya check` {'found faults' if found['faults'] else 'clean'}, "
+            f"{'every charge and balance exact' if exact else 'MONEY NOT EXACT'}."
+        )
+
+
+async def drain(kie: str, ended: set[str]) -> None:
+    """Ends what comes to the provider yet."""
+    async with aiohttp.ClientSession() as session:
+        for _ in range(DRAIN_SECONDS):
+            await end(session, kie, ended)
+            await asyncio.sleep(1)
 
 
 async def soak(folder: Path, requests: int, jobs: int) -> tuple[list[str], list[str]]:
     """The figures, in lines, and what was wrong."""
-    samples, cancelled, bought = Samples(), 0, 0
     async with contextlib.AsyncExitStack() as stack:
         kie = await stack.enter_async_context(subjects.provider(folder))
-        prepared = await stack.enter_async_context(subjects.books(folder / "soak", "sqlite"))
-        await prepared.endow(50)
+        books = await stack.enter_async_context(subjects.books(folder / "soak", "sqlite"))
+        await books.endow(50)
         keys = ",".join(f"soak{number:03}" for number in range(200))  # the provider's own limits are not the subject
-        phaya = await stack.enter_async_context(subjects.serving(prepared, kie, KIE_API_KEY=keys))
-        url, load, began = f"http://127.0.0.1:{phaya.port}", Load(phaya.port), time.monotonic()
-        session = await stack.enter_async_context(aiohttp.ClientSession())
-        rounds, ended = -(-jobs // ROUND), set[str]()
-        async with sampling(phaya.process, samples):
-            for _ in range(rounds):
-                taken = await buy(session, url, prepared.purses, min(ROUND, jobs - bought))
-                bought += len(taken.ids)
-                for key, job in list(zip(taken.keys, taken.ids, strict=True))[::20]:
-                    async with session.post(
-                        f"{url}/api/v1/text-to-image/cancel/{job}", headers=subjects.bearer(key)
-                    ) as answer:
-                        cancelled += answer.status == 200
-                await load.send(mix(taken.keys[:20], taken.ids[:20]), requests // rounds)
-                await end(session, kie, ended)
-        seconds = time.monotonic() - began
-        for _ in range(DRAIN_SECONDS):
-            await end(session, kie, ended)
-            await asyncio.sleep(1)
-    found = orjson.loads(await machine.run("-m", "phaya", "check", "--json", **prepared.settings))
-    wrong = [f"{count} x {name}" for name, count in load.wrong.items()] + [str(fault) for fault in found["faults"]]
-    async with prepared.open() as database:
-        granted, nets, balances = await database.read(subjects.sums)
-        states = await database.read(_states)
-    charged = nets.get(PRICE.units, 0)
-    exact = (
-        nets == {PRICE.units: bought - cancelled} | ({0: cancelled} if cancelled else {})
-        and states == {State.COMPLETED: bought - cancelled} | ({State.CANCELLED: cancelled} if cancelled else {})
-        and balances == granted - charged * PRICE.units
-    )
-    if not exact:
-        wrong.append(f"{bought} jobs, {cancelled} cancelled; {states}, charges {nets}, {balances} of {granted} left")
-    grown = samples.grown()
-    wrong += excess(grown)
-    total = sum(load.answers.values())
+        async with subjects.serving(books, kie, KIE_API_KEY=keys) as phaya:
+            done, start = Soak(Load(phaya.port), Watch(phaya.process)), read(phaya.process)
+            await done.run(f"http://127.0.0.1:{phaya.port}", kie, books.purses, requests, jobs)
+        money = await done.prove(books)
+    rests, most, answers = done.watch.rests, done.watch.most, done.load.answers
+    total = answers.total() + done.bought
     lines = [
-        f"{total + bought:,} requests and {bought:,} jobs in {seconds:.0f} s "
-        f"({(total + bought) / seconds:,.0f} a second): {charged:,} jobs charged, "
-        f"{cancelled:,} cancelled and paid back; `phaya check` {'found faults' if found['faults'] else 'clean'}, "
-        f"{'every charge and balance exact' if exact else 'MONEY NOT EXACT'}.",
+        f"{total:,} requests, of which {done.bought:,} bought jobs, in {done.seconds:.0f} s "
+        f"({total / done.seconds:,.0f} a second, without the rests): {money}",
         "",
-        "| Reading | First | After a quarter | Last | Growth after the first quarter | Allowed |",
-        "|---|---|---|---|---|---|",
+        *table(start, rests, most, list(RESTS.values())[-len(rests) :]),
+        "",
+        "Requests: " + ", ".join(f"{name} {count:,}" for name, count in answers.most_common()) + ".",
     ]
-    for name, values in samples.readings.items():
-        moments = " | ".join(f"{value:.0f}" for value in (values[0], values[len(values) // 4], values[-1]))
-        lines.append(f"| {name} | {moments} | {grown[name]:+.1f} | {GROWTH[name]:g} |")
-    lines += ["", "Requests: " + ", ".join(f"{name} {count:,}" for name, count in load.answers.most_common()) + "."]
-    return lines, wrong
+    return lines, [f"{count} x {name}" for name, count in done.load.wrong.items()] + done.wrong + excess(rests, most)
 
 
 def main() -> int:
