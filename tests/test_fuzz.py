@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 
-STATEFUL_SCENARIOS = int(os.environ.get("PHAYA_SOAK_SCENARIOS", "40"))
+STATEFUL_SCENARIOS = int(os.environ.get("PHAYA_SOAK_SCENARIOS", "12"))
 """Calls in a row, for each key; `make soak` makes more of them, and about all paths."""
 STATEFUL_PATHS = "^/api/v1/" if STATEFUL_SCENARIOS > 500 else "^/api/v1/(text-to-image|jobs|webhooks)"
 SCOPES: dict[str, list[str] | None] = {
