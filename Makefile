@@ -9,7 +9,7 @@ help:
 	@echo "make demo    start a server, do Phaya's main job, leave the results in demo/"
 	@echo "make test    run every test"
 	@echo "make check   lint, types, layers, docs in step and without broken links"
-	@echo "make soak    the long tests: a million wrong answers, a million requests (Linux; 20 minutes)"
+	@echo "make soak    the long tests: a million wrong answers, a million requests (Linux; 15 minutes)"
 	@echo "make lock    write requirements.lock again, after a change of constraints.txt"
 	@echo "make sbom    write the bill of materials, sbom.cdx.json"
 	@echo "make audit   ask the advisory database about every locked package"
@@ -47,7 +47,7 @@ check: setup $(VENV)/.site
 	$(BIN)/python scripts/site.py
 	@echo "All checks passed."
 
-# Three parts, of 2, 7 and 10 minutes; each may be run by itself.
+# Three parts, of one, five and eight minutes; each may be run by itself.
 soak: soak-answers soak-calls soak-use
 
 soak-answers: setup
