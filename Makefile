@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup serve demo test check soak lock sbom audit format docs site bench bench-jobs clean
+.PHONY: help setup serve demo test check soak soak-answers soak-calls soak-use lock sbom audit format docs site bench bench-jobs clean
 
 help:
 	@echo "make demo    start a server, do Phaya's main job, leave the results in demo/"
 	@echo "make test    run every test"
 	@echo "make check   lint, types, layers, docs in step and without broken links"
-	@echo "make soak    the long tests: a million wrong answers, a million requests (Linux)"
+	@echo "make soak    the long tests: a million wrong answers, a million requests (Linux; 15 minutes)"
 	@echo "make lock    write requirements.lock again, after a change of constraints.txt"
 	@echo "make sbom    write the bill of materials, sbom.cdx.json"
 	@echo "make audit   ask the advisory database about every locked package"
@@ -47,8 +47,17 @@ check: setup $(VENV)/.site
 	$(BIN)/python scripts/site.py
 	@echo "All checks passed."
 
-soak: setup
+# Three parts, of one, five and eight minutes; each may be run by itself.
+soak: soak-answers soak-calls soak-use
+
+soak-answers: setup
 	$(BIN)/python bench/fuzz.py 1100000 --write
+
+soak-calls: setup
+	PHAYA_SOAK_SCENARIOS=1000 $(BIN)/pytest tests/test_fuzz.py
+
+soak-use: setup
+	$(BIN)/python bench/soak.py --write
 
 $(VENV)/.supply: $(VENV)/.ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --group supply
@@ -60,8 +69,9 @@ lock: $(VENV)/.supply
 	    --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links --quiet \
 	    --custom-compile-command "make lock" --output-file requirements.lock
 
+# The lock says what is brought, and not by what: a warning would miss the tree.
 sbom: $(VENV)/.supply
-	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+	$(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
 	    --output-format JSON --output-file sbom.cdx.json
 	@echo "sbom.cdx.json is written."
 

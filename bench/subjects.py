@@ -87,7 +87,7 @@ class Books:
         balances, entries and purchases do not match to the last unit, or `phaya check` finds a fault.
         """
         async with self.open() as database:
-            granted, nets, balances = await database.read(_sums)
+            granted, nets, balances = await database.read(sums)
         exact = nets.pop(price.units, 0)
         others = sum(nets.values())
         if not accepted <= exact <= accepted + slack or others > slack:
@@ -111,7 +111,7 @@ def _endow(connection: Connection, start: int, count: int) -> list[str]:
     return made
 
 
-def _sums(connection: Connection) -> tuple[int, dict[int, int], int]:
+def sums(connection: Connection) -> tuple[int, dict[int, int], int]:
     """What was granted, how many jobs cost how much in the end, and what is left; all in units."""
     bought = entries.c.job_id.is_not(None)
     granted = connection.execute(select(func.sum(entries.c.amount)).where(~bought)).scalar_one()
@@ -186,7 +186,7 @@ async def serving(
 ) -> AsyncGenerator[Subject]:
     """`phaya serve` on a prepared database, with the providers that are given."""
     if kie is not None:
-        values |= {"KIE_API_KEY": KIE_KEY, "KIE_BASE_URL": kie}
+        values = {"KIE_API_KEY": KIE_KEY, "KIE_BASE_URL": kie} | values
     if openrouter is not None:
         values |= {"OPENROUTER_API_KEY": "sk-or-v1-bench", "OPENROUTER_BASE_URL": openrouter}
     port = machine.free_port()

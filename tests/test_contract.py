@@ -317,6 +317,17 @@ async def test_strict_handling_turns_warnings_into_refusals(phaya: Phaya) -> Non
     assert "Unknown field 'colour'" in strict.json["message"]
 
 
+async def test_of_many_unknown_fields_some_are_named_and_the_rest_counted(phaya: Phaya) -> None:
+    """To look for what each was meant to be would hold everybody up."""
+    body = {"prompt": "x"} | {f"promp{number}" + "t" * 100: 1 for number in range(50)}
+
+    warnings = (await phaya.post("text-to-image/estimate", body)).json["warnings"]
+
+    assert len(warnings) == 21
+    assert max(map(len, warnings)) < 150
+    assert warnings[-1] == "30 more unknown fields were ignored."
+
+
 FAULTS: list[tuple[str, Any, str]] = [
     ("text-to-image", {}, "prompt: is required"),
     ("text-to-image", {"prompt": "  "}, "prompt: must not be blank"),

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import stat
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from inspect import isasyncgenfunction, iscoroutinefunction
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
 
-from conftest import Phaya, running
+from conftest import Phaya, running, settings
+from phaya.app import create_app
 from phaya.clock import SystemClock
 from phaya.database import Database
 from phaya.operator import Door, socket_path
@@ -50,6 +55,22 @@ async def test_every_documented_door_but_the_public_ones_wants_a_key(alone: Phay
                 assert answer.status < 500, (method, path)
 
     assert opened == PUBLIC
+
+
+def test_no_route_asks_a_thread_for_what_needs_none(tmp_path: Path) -> None:
+    """FastAPI would give a thread to each dependency and route that is no coroutine, and wait for it."""
+    app = create_app(settings(tmp_path), "http://phaya.example")
+
+    def asked(dependant: Dependant) -> Iterator[Any]:
+        yield dependant.call
+        for inner in dependant.dependencies:
+            yield from asked(inner)
+
+    routes = [context.original_route for context in iter_route_contexts(app.routes)]
+    calls = {call for route in routes if isinstance(route, APIRoute) for call in asked(route.dependant)}
+
+    assert len(calls) > 100
+    assert [call for call in calls if not iscoroutinefunction(call) and not isasyncgenfunction(call)] == []
 
 
 async def test_a_callback_without_its_token_is_answered_alike_for_any_job(alone: Phaya) -> None:

@@ -28,6 +28,11 @@ CREATE = "text-to-image/generate"
 BOMBS = {
     "deep lists": b'{"prompt":' + b"[" * 1_000_000,
     "deep objects": b'{"a":' * 200_000,
+    "lists that can be read and not written": b'{"prompt":"a","messages":[{"role":"user","content":"a"}],"tools":'
+    + b"[" * 300
+    + b"]" * 300
+    + b"}",
+    "NUL below Python's stack": b'{"prompt":"a","x":' + b"[" * 900 + b'"\\u0000"' + b"]" * 900 + b"}",
     "infinity": b'{"prompt":"a","n":1e999999999}',
     "a surrogate": b'{"prompt":"\\ud800"}',
     "a surrogate in a name": b'{"prompt":"a","\\udfff":1}',

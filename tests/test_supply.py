@@ -90,6 +90,16 @@ def test_an_audit_that_asked_nobody_is_not_called_clean() -> None:
     assert verdict("")[0] == 2
 
 
+def test_an_audit_leaves_out_no_package_of_another_platform() -> None:
+    everywhere = runpy.run_path(str(ROOT / "scripts/audit.py"))["everywhere"]
+
+    asked = everywhere((ROOT / "requirements.lock").read_text())
+
+    assert pinned(asked) == locked()
+    assert "sys_platform" in (ROOT / "requirements.lock").read_text()
+    assert ";" not in asked
+
+
 def test_ruffs_rules_of_security_are_on_for_the_product() -> None:
     lint = PROJECT["tool"]["ruff"]["lint"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, cast, get_args, get_origin
 
@@ -18,6 +18,10 @@ CONTROLS = ("dry_run", "webhook_url")
 """Fields that every create takes beside the service's own."""
 CONTROL_SLIPS = {"webhook": "webhook_url"}
 """Other names under which they come."""
+NAMED = 20
+"""Unknown fields that are named: to look for what was meant takes time in which nobody else is answered."""
+LONGEST_NAME = 64
+"""Characters of one that are told."""
 
 G = TypeVar("G", bound=Generation)
 
@@ -41,6 +45,7 @@ def accept(service: type[G], body: object, *, strict: bool = False) -> Accepted[
     warnings.extend(service.mend(mended))
     names = service.model_fields
     spellings = service.spellings()
+    unknown: list[str] = []
     for name, value in mended.items():
         if name in names:
             values[name] = value
@@ -52,9 +57,8 @@ def accept(service: type[G], body: object, *, strict: bool = False) -> Accepted[
             values[meant] = value
             warnings.append(f"'{name}' was read as '{meant}'.")
         else:
-            near = difflib.get_close_matches(name, [*names, *spellings], n=1)
-            hint = f" Did you mean '{near[0]}'?" if near and near[0] not in mended else ""
-            warnings.append(f"Unknown field '{name}' was ignored.{hint}")
+            unknown.append(name)
+    warnings.extend(_ignored(unknown, [*names, *spellings], mended))
     for name in values:
         values[name] = _mend_value(name, values[name], names[name].annotation, warnings)
     try:
@@ -65,6 +69,15 @@ def accept(service: type[G], body: object, *, strict: bool = False) -> Accepted[
     if strict and warnings:
         raise Invalid(*(Fault("body", warning, "strict") for warning in warnings))
     return Accepted(request, warnings)
+
+
+def _ignored(unknown: Sequence[str], known: Sequence[str], given: Collection[str]) -> Iterator[str]:
+    for name in unknown[:NAMED]:
+        near = difflib.get_close_matches(name[:LONGEST_NAME], known, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near and near[0] not in given else ""
+        yield f"Unknown field '{name[:LONGEST_NAME]}' was ignored.{hint}"
+    if len(unknown) > NAMED:
+        yield f"{len(unknown) - NAMED} more unknown fields were ignored."
 
 
 def _mend_value(name: str, value: Any, annotation: Any, warnings: list[str]) -> object:

@@ -42,6 +42,11 @@ def system(request: Request) -> System:
     return request.app.state.system
 
 
+async def running(request: Request) -> System:
+    """The same for routes: what is no coroutine, FastAPI has a thread do, and waits for it at every request."""
+    return system(request)
+
+
 def credential(request: Request) -> str:
     """The key's text as sent. Raises Unauthorized where none is."""
     return given_key(request.headers.get("authorization", ""), request.headers.get("x-api-key", ""))
@@ -122,7 +127,7 @@ async def listening(request: Request) -> AsyncGenerator[Caller]:
 Requesting = Annotated[Caller, Depends(requesting)]
 Polling = Annotated[Caller, Depends(polling)]
 Listening = Annotated[Caller, Depends(listening)]
-Phaya = Annotated[System, Depends(system)]
+Phaya = Annotated[System, Depends(running)]
 
 
 class QuotaHeaders:

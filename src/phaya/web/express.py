@@ -64,7 +64,7 @@ class Express:
         self._always = (VARY, *shields(secure=secure))
         self._broken = broken
         self._lanes = lanes(tariff)
-        self._homes = {f"/api/v1/{home.path}/status": home for home in homes(tariff)}
+        self._homes = {f"/api/v1/{home.path}/status/": home for home in homes(tariff)}
 
     async def take(self, scope: Scope, receive: Receive, send: Send, phaya: System) -> bool:
         """Answers a request that has a lane; False where it has none, and is to go on to its route."""
@@ -72,18 +72,12 @@ class Express:
             return False
         path: str = scope["path"]
         if scope["method"] == "GET":
-            home = self._homes.get(path[: -ID - 1])
-            if (
-                home is not None
-                and path[-ID - 1] == "/"
-                and path.isascii()
-                and path.isprintable()
-                and not phaya.load.late
-            ):
+            home, job_id = self._homes.get(path[:-ID]), path[-ID:]
+            if home is not None and _is_id(job_id) and not phaya.load.late:
                 headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each counts
                 if DETOURS.isdisjoint(headers):
                     scope[ROUTE] = home.template
-                    await self._status(scope, receive, send, phaya, headers, home, path[-ID:])
+                    await self._status(scope, receive, send, phaya, headers, home, job_id)
                     return True
             return False
         lane = self._lanes.get(path) if scope["method"] == "POST" else None
@@ -120,8 +114,9 @@ class Express:
             if job is None or job.account_id != key.account_id or job.service not in phaya.tariff.services:
                 raise unknown(job_id)
             status = notice.told(home, now, lambda job: Status.of(home.tell(phaya, job)))
-        except PhayaError as error:
-            response = refusal(Request(scope), error)
+        except Exception as error:  # noqa: BLE001 - answered, and logged where it is no refusal, as everywhere
+            request = Request(scope)
+            response = refusal(request, error) if isinstance(error, PhayaError) else await self._broken(request, error)
             quota = error.quota if isinstance(error, QuotaSpent) else quota
             response.raw_headers.extend([*self._always, *(quota.headers if quota else ())])
             return await response(scope, receive, send)
@@ -148,6 +143,11 @@ class Express:
         quota = getattr(request.state, "quota", None)
         response.raw_headers.extend([*self._always, *(quota.headers if isinstance(quota, Quota) else ())])
         await response(scope, receive, send)
+
+
+def _is_id(text: str) -> bool:
+    """Whether this may stand where a path has an id; what has a slash in it is another path."""
+    return text.isascii() and text.isprintable() and "/" not in text
 
 
 def _said(headers: Mapping[bytes, bytes], name: bytes) -> str:

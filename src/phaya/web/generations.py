@@ -24,6 +24,7 @@ from phaya.system import System
 from phaya.tariff import Tariff, write_rates
 from phaya.telling import MESSAGES
 from phaya.web.answers import Json
+from phaya.web.bodies import unfit
 from phaya.web.caller import Caller, Listening, Phaya, Polling, Requesting, system
 from phaya.web.openapi import KNOWN, SEEN, create_docs, event_docs, first_word, paid_docs, plain_docs, status_docs
 from phaya.web.preferences import preferences
@@ -49,7 +50,7 @@ LARGEST_TEXT = 4_000_000
 
 async def read_json(request: Request, largest: int = LARGEST_BODY) -> Any:
     """The request's JSON body. Raises TooLarge, before it is read where its length is told, or Invalid where it is no
-    JSON, or holds a character that no text has."""
+    JSON, or `unfit`."""
     too_large = TooLarge(f"The body has more than {largest / 1e6:g} MB.")
     told = request.headers.get("content-length", "")
     if told.isdigit() and (len(told) > 12 or int(told) > largest):
@@ -63,25 +64,10 @@ async def read_json(request: Request, largest: int = LARGEST_BODY) -> Any:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Invalid(Fault("body", f"is not JSON: {error}", "json_invalid")) from None
-    if b"\\u0000" in body and (field := _with_nul(found)) is not None:
-        raise Invalid(Fault(field or "body", "must not hold the character U+0000", "nul"))
+    if (fault := unfit(found, body)) is not None:
+        raise Invalid(fault)
     asked.set(found)
     return found
-
-
-def _with_nul(value: Any, name: str = "") -> str | None:
-    """Where the character U+0000 is, which PostgreSQL cannot keep; orjson lets nothing be nested deeper than we may."""
-    if isinstance(value, str):
-        return name if "\0" in value else None
-    if isinstance(value, list):
-        inner = ((_with_nul(one, name)) for one in value)  # pyright: ignore[reportUnknownVariableType]
-    elif isinstance(value, dict):
-        if any("\0" in field for field in value):  # pyright: ignore[reportUnknownVariableType]
-            return name
-        inner = (_with_nul(one, name or field) for field, one in value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    else:
-        return None
-    return next((field for field in inner if field is not None), None)
 
 
 def largest_body(service: type[Generation]) -> int:

@@ -37,7 +37,7 @@ def _is_dry(body: object) -> bool:
     return isinstance(body, dict) and bool(cast("dict[str, Any]", body).get("dry_run"))
 
 
-def _repeatable(
+async def _repeatable(
     request: Request,
     key: Annotated[
         str | None,
