@@ -1,8 +1,8 @@
 """Takes limits upon itself and then becomes another program: `cage.py LIMITS PROGRAM ARGUMENT…`.
 
-A script of the standard library alone, started by `child.run_child`. The limits are set here and not in a
-function between fork and exec, because only a fresh process may run Python there: in the server other threads
-may hold any lock at that moment.
+A script of the standard library alone, started by `child.run_child`; a program of ours that has loaded all that it
+needs calls `confine` itself. The limits are set here and not in a function between fork and exec, because only a fresh
+process may run Python there: in the server other threads may hold any lock at that moment.
 
 On Linux two walls of the kernel stand around the program, which need no privilege and cannot be taken down from
 inside: Landlock (files, TCP ports, signals; Linux 5.13, 6.7, 6.12) and a seccomp filter (sockets, new processes, and
@@ -85,7 +85,8 @@ def _limit(what: int, amount: int) -> None:
     resource.setrlimit(what, (amount, amount))
 
 
-def _confine(limits: dict[str, Any]) -> None:
+def confine(limits: dict[str, Any]) -> None:
+    """Takes the limits upon this process for good. With no `folder` it opens nothing at all from now on."""
     _limit(resource.RLIMIT_CPU, limits["cpu_seconds"])
     _limit(resource.RLIMIT_FSIZE, limits["file_bytes"])
     _limit(resource.RLIMIT_CORE, 0)
@@ -138,8 +139,11 @@ def _fence(kernel: ctypes.CDLL, limits: dict[str, Any]) -> None:
     size = 8 if version < 4 else 16 if version < 6 else 24
     ruleset = call(_CREATE_RULESET, struct.pack("<QQQ", files, _PORTS, _SCOPES)[:size], ctypes.c_size_t(size), 0)
     _check(ruleset, "landlock_create_ruleset")
-    paths = {limits["folder"]: _WRITE, "/dev/null": _READ_FILE | _WRITE_FILE}
-    for path, rights in [*dict.fromkeys((*_SYSTEM, *limits["reads"]), _READ).items(), *paths.items()]:
+    paths: dict[str, int] = {}
+    if limits["folder"] is not None:
+        paths = dict.fromkeys((*_SYSTEM, *limits["reads"]), _READ)
+        paths |= {limits["folder"]: _WRITE, "/dev/null": _READ_FILE | _WRITE_FILE}
+    for path, rights in paths.items():
         try:
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -210,7 +214,7 @@ def _program(architecture: int, numbers: dict[str, int], limits: dict[str, Any])
 def main() -> None:
     """Confines this process and replaces it. Ends with 125..127 where that fails, as shells and `env` do."""
     limits, *command = sys.argv[1:]
-    _confine(json.loads(limits))
+    confine(json.loads(limits))
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell is what is wanted
     except OSError as error:
