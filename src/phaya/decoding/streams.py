@@ -95,15 +95,8 @@ def look_at(file: BinaryIO, _: str) -> dict[str, Any]:
         if not films and not sounds:
             raise Unreadable("it holds no film and no sound")
         film = films[0] if films else None
-        found: dict[str, Any] = {
-            "width": 0,
-            "height": 0,
-            "frames": USUAL,
-            "per": 1,
-            "sounds": bool(sounds),
-            "plays_anywhere": False,
-        }
-        found["seconds"] = _seconds(clip, film or sounds[0])
+        found: dict[str, Any] = {"width": 0, "height": 0, "frames": USUAL, "per": 1, "plays_anywhere": False}
+        found |= {"sounds": bool(sounds), "seconds": _seconds(clip, film or sounds[0])}
         return found if film is None else found | _picture(clip, film)
 
 

@@ -20,9 +20,8 @@ async def replace_sound(renderer: Renderer, video: Path, audio: Path, folder: Pa
     if not (await renderer.look_at(audio)).sounds:
         raise Rejected("The sound file holds no sound.")
     # What any player plays stays as it is: nothing is lost, and a long film is ready at once.
-    picture = (
-        ("-c:v", "copy") if film.plays_anywhere else ("-vf", _fitted(frame_of(film), film.rate), *renderer.encoder())
-    )
+    fitted = _fitted(frame_of(film), film.rate)
+    picture = ("-c:v", "copy") if film.plays_anywhere else ("-vf", fitted, *renderer.encoder())
     arguments = [
         *media_input(video),
         *media_input(audio),

@@ -89,8 +89,8 @@ class Renderer:
     async def _seen(self, looking: Awaitable[T]) -> T:
         try:
             return await looking
-        except Unreadable as error:
-            raise Rejected("The file could not be read.", error.message) from error
+        except (Unreadable, FileNotFoundError) as error:  # FFmpeg may have written none
+            raise Rejected("The file could not be read.", str(error)) from error
         except (Overloaded, StorageDown) as error:
             raise Unavailable("The file could not be looked at.", str(error), retry_after=15) from error
 
