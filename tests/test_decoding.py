@@ -234,6 +234,18 @@ async def test_who_goes_away_in_the_middle_of_a_file_leaves_no_decoder_at_work(t
         assert (await decoder.measure(hostile(tmp_path, ""))).width == 1
 
 
+async def test_a_decoder_that_is_closed_leaves_nobody_waiting(tmp_path: Path) -> None:
+    async with taken_over() as decoder:
+        asking = asyncio.create_task(decoder.measure(hostile(tmp_path, "while True: time.sleep(1)")))
+        while not decoder.children:
+            await asyncio.sleep(0.01)
+        [pid] = decoder.children
+
+    assert await gone(pid)
+    with pytest.raises(Unreadable, match="it could not be read"):
+        await asking
+
+
 async def test_a_decoder_serves_many_files_and_no_more_than_it_may(tmp_path: Path) -> None:
     async with Decoder(bounds=replace(BOUNDS, most_files=3)) as decoder:
         served: list[list[int]] = []

@@ -80,11 +80,13 @@ class Crew:
             await self._end(child)
 
     async def close(self) -> None:
-        """Ends all."""
-        while every := [*self._idle, *self._busy]:
-            self._idle.clear()
-            for child in every:
-                await self._end(child)
+        """Ends all; who still asks hears that the file cannot be read."""
+        while self._idle:
+            await self._end(self._idle.pop())
+        for child in self._busy:
+            child.kill()
+        while self._busy:
+            await asyncio.sleep(0.01)
 
     async def _child(self) -> tuple[Child, bool]:
         """One to ask, and whether it is new. The last one that worked is taken, so that others may become idle."""
@@ -111,9 +113,10 @@ class Crew:
         self._idle.append(child)
 
     async def _end(self, child: Child) -> int:
-        self._busy.discard(child)
-        child.kill()
-        return await child.gone()
+        try:
+            return await child.end()
+        finally:
+            self._busy.discard(child)
 
 
 def _outcome(answer: Answer, read: Callable[[Answer], T]) -> T | Unreadable | Moving | StorageDown:

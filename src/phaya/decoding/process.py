@@ -95,7 +95,7 @@ class Child:
                 log.error("decoder.failed", loads=loads, error=answer.text("failed"))
             answer.truth("ready")
         except BaseException:
-            child.kill()
+            await child.end()
             raise
         return child
 
@@ -117,7 +117,7 @@ class Child:
         return worn or self._resident() > bounds.most_resident
 
     async def ask(self, work: str, form: str, files: Sequence[int]) -> Answer:
-        """Has one order carried out on open files. Raises Ended, Garbled or TimeoutError; then it must be killed."""
+        """Has one order carried out on open files. Raises Ended, Garbled or TimeoutError; then call `end`."""
         order = json.dumps({"work": work, "form": form}).encode()
         begun = time.monotonic()
         try:
@@ -131,14 +131,17 @@ class Child:
         return answer
 
     def kill(self) -> None:
-        """Ends it at once. Whoever kills one waits for `gone`."""
-        self._link.close()
-        with suppress(ProcessLookupError, PermissionError):  # macOS: a group of zombies may not be signalled
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """Ends it at once. Who is asking it hears that it ended, and nobody else may call `end`."""
+        if self.alive:
+            with suppress(ProcessLookupError, PermissionError):  # macOS: a group of zombies may not be signalled
+                os.killpg(self._process.pid, signal.SIGKILL)
 
-    async def gone(self) -> int:
-        """How it ended."""
-        return await self._process.wait()
+    async def end(self) -> int:
+        """Kills it, and answers how it ended."""
+        self.kill()
+        code = await self._process.wait()
+        self._link.close()
+        return code
 
     async def _answer(self) -> Answer:
         content = await self._read(4)
