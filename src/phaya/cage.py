@@ -74,8 +74,8 @@ _EVERYWHERE = {"io_uring_setup": 425, "open_tree": 428, "move_mount": 429, "fsop
 _NEVER = ("ptrace", "setpgid", "setsid", "pivot_root", "chroot", "mount", "add_key", "request_key", "keyctl", "unshare",
           "perf_event_open", "setns", "process_vm_readv", "process_vm_writev", "bpf", "userfaultfd", "io_uring_setup",
           "open_tree", "move_mount", "fsopen", "pidfd_getfd")  # fmt: skip
-# Landlock rules none of these: who works with open files alone changes no mode, owner or time either.
-_NEVER_WITHOUT_FOLDER = ("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime",
+# Landlock rules none of these, and they reach any file of our user. What starts no other program needs none of them.
+_NEVER_ALONE = ("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime",
                          "utimes", "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr",
                          "setxattrat")  # fmt: skip
 _CLONE_THREAD = 0x10000
@@ -199,7 +199,7 @@ def _program(architecture: int, numbers: dict[str, int], limits: dict[str, Any])
     again = step(_LOAD, _NUMBER)
     yield step(_LOAD, _ARCHITECTURE) + step(_EQUAL, architecture, 1, 0) + step(_RETURN, _KILL)
     yield again + step(_AT_LEAST, _X32, 0, 1) + step(_RETURN, _KILL)
-    for name in _NEVER if limits["folder"] is not None else (*_NEVER, *_NEVER_WITHOUT_FOLDER):
+    for name in _NEVER if limits["forks"] else (*_NEVER, *_NEVER_ALONE):
         yield where(name, refused)
     # Threads are made by `clone`, whose flags can be read here; those of `clone3` cannot, and libraries do without it.
     yield where("clone3", step(_RETURN, _ERROR | errno.ENOSYS))
