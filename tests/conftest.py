@@ -21,6 +21,7 @@ from phaya import operator
 from phaya.app import create_app
 from phaya.catalog.service import Generation
 from phaya.database import Database, Embedded
+from phaya.decoding.decoder import Decoder
 from phaya.postgresql import PostgreSQL
 from phaya.serving import listen, serving
 from phaya.settings import Settings
@@ -226,6 +227,13 @@ async def database(engine: str, tmp_path: Path, request: pytest.FixtureRequest) 
         opened = await PostgreSQL(server.new_database(), connections=4).open()
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="module")
+async def decoder() -> AsyncGenerator[Decoder]:
+    """A decoder that a module's tests share."""
+    async with Decoder() as shared:
+        yield shared
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from pathlib import Path
 import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 
+from phaya import cage
 from phaya.providers.child import Limits, missing_walls, run_child
 from phaya.providers.ytdlp import confinement
 
@@ -72,6 +73,9 @@ async def said(folder: Path, code: str, limits: Limits = LIMITS) -> str:
         "os.symlink('../secret', 'link')",
         "os.rename('../secret', 'mine')",
         "os.remove('../secret')",
+        "os.chmod('../secret', 0o777)",
+        "os.chown('../secret', 1, 1)",
+        "os.utime('../secret')",
         "os.listdir('..')",
         "open(f'/proc/{os.getppid()}/environ')",
         "open(f'/proc/{os.getppid()}/mem', 'rb')",
@@ -182,16 +186,16 @@ async def test_a_fork_bomb_does_not_go_off(folder: Path) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user to become")
 async def test_a_fork_bomb_of_a_program_that_may_fork_is_stopped_by_its_limit(tmp_path: Path) -> None:
     """Root may exceed the limit, so another user runs this one."""
-    cage = Path(sys.modules[run_child.__module__].__file__ or "").with_name("cage.py").read_text()
+    source = Path(cage.__file__).read_text()
     limits = {
         "cpu_seconds": 10, "memory_bytes": 1 << 30, "file_bytes": 1 << 20, "nice": 10, "folder": "/", "reads": ["/"],
         "ports": [], "datagrams": False, "processes": 20, "forks": True,
     }  # fmt: skip
     imports = "import __future__, collections.abc, ctypes, errno, json, os, platform, resource, signal, socket"
     imports += ", stat, struct, typing"
-    code = f"{imports}\nos.setgid(65534); os.setuid(65534)\nCAGE = {cage!r}\n"
+    code = f"{imports}\nos.setgid(65534); os.setuid(65534)\nCAGE = {source!r}\n"
     code += f"limits = {limits!r} | {{'parent': os.getppid()}}\n"
-    code += "space = {'__name__': 'cage'}\nexec(CAGE, space)\nspace['_confine'](limits)\n" + FORKS
+    code += "space = {'__name__': 'cage'}\nexec(CAGE, space)\nspace['confine'](limits)\n" + FORKS
     with (tmp_path / "count").open("wb") as told:  # a pipe would be held open by those that it forks
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-S", "-c", code), cwd=tmp_path, stdout=told, start_new_session=True

@@ -26,6 +26,7 @@ from phaya.clock import DAY, MINUTE, SECOND
 from phaya.closings import end_job
 from phaya.credits import credits
 from phaya.database import Database, Embedded
+from phaya.decoding.decoder import Decoder
 from phaya.jobs import State
 from phaya.limits import Limits, Windows
 from phaya.moves import Moves
@@ -230,7 +231,7 @@ async def test_two_thousand_open_jobs_are_each_seen_within_their_interval(bench:
         pytest.skip("what is claimed when is the same on PostgreSQL, which only takes longer for it")
     count, interval, allowed, seconds = 2_000, 30, 200, 75
     provider = Noting(creations=Budget(count, 1), looks=Budget(allowed, 1), clock=bench.clock)
-    bench.workflow.roster = Roster(provider, Ffmpeg())
+    bench.workflow.roster = Roster(provider, Ffmpeg(Decoder()))
     moves = Moves(bench.workflow, bench.moves.results, Limits(Windows(bench.clock)))
     await bench.database.write(ledger.grant, bench.account, credits(str(8 * count)), "", bench.clock.now())
     await asyncio.gather(*(bench.open() for _ in range(count)))

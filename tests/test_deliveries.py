@@ -22,6 +22,7 @@ from phaya.clock import DAY, SECOND
 from phaya.closings import end_job, keep_late
 from phaya.credits import NOTHING, credits
 from phaya.database import Database, Embedded
+from phaya.decoding.decoder import Decoder
 from phaya.deliverer import LEASE, PAUSES, PLACES, RESTS, Deliverer
 from phaya.deliveries import Condition, Delivery
 from phaya.jobs import Job, Lost, State, Step
@@ -128,8 +129,8 @@ async def opened(database: Database, folder: Path, clock: Clock) -> AsyncGenerat
     account = await database.write(keys.open_account, "a@x", clock.now())
     _, key = await database.write(keys.mint, b"s", account, "k", clock.now())
     await database.write(ledger.grant, account.id, credits("1000"), "", clock.now())
-    workflow = Workflow(database, Roster(None, Ffmpeg()), clock, secret=SECRET, callback_base=None)
-    results = Results(Storage(folder.as_uri(), "http://x"), Fetcher(Guard()), folder / "work")
+    workflow = Workflow(database, Roster(None, Ffmpeg(Decoder())), clock, secret=SECRET, callback_base=None)
+    results = Results(Storage(folder.as_uri(), "http://x"), Decoder(), Fetcher(Guard()), folder / "work")
     deliverer = Deliverer(workflow, results, standard(), SECRET, LOOPBACK)
     yield Office(database, clock, workflow, results, deliverer, account.id, key.id)
     await deliverer.stop()

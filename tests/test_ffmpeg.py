@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from phaya.calls import StillToVideo, Zoom
+from phaya.decoding.decoder import Decoder
 from phaya.providers import ProviderError, Rejected, Unavailable
 from phaya.providers.ffmpeg import Ffmpeg, Frame, window
 
@@ -52,13 +53,15 @@ async def render(
     seconds: float = 1,
     music: Path | None = None,
     zoom: Zoom | None = None,
-    ffmpeg: Ffmpeg | None = None,
+    binary: str | None = None,
+    wall_seconds: float = 240,
 ) -> Path:
     inputs = {"picture": picture}
     if music is not None:
         inputs["music"] = music
     call = StillToVideo("picture", seconds, "music" if music else None, zoom)
-    made = await (ffmpeg or Ffmpeg(threads=2)).run(call, inputs, folder, nothing)
+    async with Decoder() as decoder:
+        made = await Ffmpeg(decoder, binary, wall_seconds, threads=2).run(call, inputs, folder, nothing)
     assert len(made.files) == 1
     return made.files[0]
 
@@ -391,7 +394,7 @@ def program(path: Path, script: str) -> str:
 async def failure(folder: Path, picture: Path, script: str, wall_seconds: float = 20) -> ProviderError:
     binary = program(folder / "binary", script)
     with pytest.raises(ProviderError) as caught:
-        await render(folder, picture, ffmpeg=Ffmpeg(binary, wall_seconds))
+        await render(folder, picture, binary=binary, wall_seconds=wall_seconds)
     return caught.value
 
 
@@ -403,7 +406,8 @@ async def test_progress_is_told_and_never_goes_back(map_picture: Path, tmp_path:
         told.append(part)
 
     call = StillToVideo("picture", 10, None, Zoom("center", 0.0015, 1.5, 1.0))
-    await Ffmpeg(threads=2).run(call, {"picture": map_picture}, tmp_path, keep)
+    async with Decoder() as decoder:
+        await Ffmpeg(decoder, threads=2).run(call, {"picture": map_picture}, tmp_path, keep)
 
     assert told == sorted(told)
     assert told[-1] == 1.0
@@ -420,7 +424,7 @@ async def test_a_cancelled_render_leaves_no_process(map_picture: Path, tmp_path:
         begun.set()
 
     call = StillToVideo("picture", 1)
-    task = asyncio.create_task(Ffmpeg(binary).run(call, {"picture": map_picture}, tmp_path, begin))
+    task = asyncio.create_task(Ffmpeg(Decoder(), binary).run(call, {"picture": map_picture}, tmp_path, begin))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -449,7 +453,7 @@ async def test_trouble_of_the_machine_is_not_the_users(map_picture: Path, tmp_pa
 @pytest.mark.anyio
 async def test_a_missing_binary_is_not_the_users_trouble(map_picture: Path, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="could not be started"):
-        await render(tmp_path, map_picture, ffmpeg=Ffmpeg("/nowhere/ffmpeg"))
+        await render(tmp_path, map_picture, binary="/nowhere/ffmpeg")
 
 
 SHORT_FILMS: Mapping[str, Sequence[str]] = {

@@ -13,10 +13,11 @@ import imageio_ffmpeg  # type: ignore[reportMissingTypeStubs]
 import pytest
 from PIL import Image, ImageCms
 
-from phaya.media import Unreadable, clean_picture, measure, sound_track
+from phaya.decoding.decoder import Decoder
+from phaya.decoding.formats import Unreadable
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}  # the server's loop
 
@@ -50,9 +51,9 @@ def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (40, 20), **o
     return path
 
 
-async def refusal(path: Path) -> str:
+async def refusal(decoder: Decoder, path: Path) -> str:
     with pytest.raises(Unreadable) as caught:
-        await measure(path)
+        await decoder.measure(path)
     return caught.value.message
 
 
@@ -77,12 +78,12 @@ async def refusal(path: Path) -> str:
     ],
 )
 async def test_film_and_sound_are_measured_whatever_they_are_called(
-    samples: Path, tmp_path: Path, name: str, kind: str, content_type: str
+    decoder: Decoder, samples: Path, tmp_path: Path, name: str, kind: str, content_type: str
 ) -> None:
     path = tmp_path / "named.png"
     path.write_bytes((samples / name).read_bytes())
 
-    measured = await measure(path)
+    measured = await decoder.measure(path)
 
     assert (measured.kind, measured.content_type) == (kind, content_type)
     assert measured.extension == name.partition(".")[2]
@@ -103,45 +104,47 @@ async def test_film_and_sound_are_measured_whatever_they_are_called(
     ],
 )
 async def test_pictures_are_measured_whatever_they_are_called(
-    tmp_path: Path, form: str, extension: str, content_type: str
+    decoder: Decoder, tmp_path: Path, form: str, extension: str, content_type: str
 ) -> None:
     path = picture(tmp_path / "named.mp4", format=form)
 
-    measured = await measure(path)
+    measured = await decoder.measure(path)
 
     assert (measured.kind, measured.content_type, measured.extension) == ("image", content_type, extension)
     assert (measured.width, measured.height, measured.seconds) == (40, 20, 0.0)
 
 
 @pytest.mark.anyio
-async def test_a_turned_picture_is_measured_as_it_is_seen(tmp_path: Path) -> None:
+async def test_a_turned_picture_is_measured_as_it_is_seen(decoder: Decoder, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
 
-    measured = await measure(picture(tmp_path / "a.jpg", exif=exif))
+    measured = await decoder.measure(picture(tmp_path / "a.jpg", exif=exif))
 
     assert (measured.width, measured.height) == (20, 40)
 
 
 @pytest.mark.anyio
-async def test_a_cover_picture_does_not_make_a_song_a_film(samples: Path, tmp_path: Path) -> None:
+async def test_a_cover_picture_does_not_make_a_song_a_film(decoder: Decoder, samples: Path, tmp_path: Path) -> None:
     cover = picture(tmp_path / "cover.png")
     song = tmp_path / "song.mp3"
     ffmpeg("-i", samples / "sound.mp3", "-i", cover, "-map", "0", "-map", "1", "-c", "copy", song)
 
-    measured = await measure(song)
+    measured = await decoder.measure(song)
 
     assert (measured.kind, measured.extension) == ("audio", "mp3")
     assert measured.seconds == pytest.approx(2, abs=0.1)
 
 
 @pytest.mark.anyio
-async def test_a_recording_without_a_length_in_its_header_is_measured(samples: Path, tmp_path: Path) -> None:
+async def test_a_recording_without_a_length_in_its_header_is_measured(
+    decoder: Decoder, samples: Path, tmp_path: Path
+) -> None:
     """As browsers' MediaRecorder writes them."""
     live = tmp_path / "live.webm"
     ffmpeg("-i", samples / "film.webm", "-c", "copy", "-f", "webm", "-live", "1", live)
 
-    assert (await measure(live)).seconds == pytest.approx(2, abs=0.1)
+    assert (await decoder.measure(live)).seconds == pytest.approx(2, abs=0.1)
 
 
 HOSTILE = {
@@ -166,12 +169,12 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("extension", ["png", "jpg", "mp4"])
 async def test_what_is_no_picture_film_or_sound_is_refused_under_any_name(
-    tmp_path: Path, name: str, extension: str
+    decoder: Decoder, tmp_path: Path, name: str, extension: str
 ) -> None:
     path = tmp_path / f"file.{extension}"
     path.write_bytes(HOSTILE[name])
 
-    assert await refusal(path) == "it is not a picture, film or sound of a known format"
+    assert await refusal(decoder, path) == "it is not a picture, film or sound of a known format"
 
 
 @pytest.mark.anyio
@@ -179,11 +182,13 @@ async def test_what_is_no_picture_film_or_sound_is_refused_under_any_name(
     "head",
     [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF\0\0\0\0WEBP", b"\0\0\0\x20ftypavif"],
 )
-async def test_a_script_behind_the_first_bytes_of_a_picture_is_refused(tmp_path: Path, head: bytes) -> None:
+async def test_a_script_behind_the_first_bytes_of_a_picture_is_refused(
+    decoder: Decoder, tmp_path: Path, head: bytes
+) -> None:
     path = tmp_path / "file.png"
     path.write_bytes(head + b"\n#EXTM3U\nffconcat version 1.0\nfile '/etc/passwd'\n" * 40)
 
-    assert await refusal(path) in ("it is not a readable picture", "it is a damaged picture")
+    assert await refusal(decoder, path) in ("it is not a readable picture", "it is a damaged picture")
 
 
 @pytest.mark.anyio
@@ -201,44 +206,46 @@ async def test_a_script_behind_the_first_bytes_of_a_picture_is_refused(tmp_path:
         b"RIFF\0\0\0\0AVI ",
     ],
 )
-async def test_a_script_behind_the_first_bytes_of_a_film_is_refused(tmp_path: Path, head: bytes) -> None:
+async def test_a_script_behind_the_first_bytes_of_a_film_is_refused(
+    decoder: Decoder, tmp_path: Path, head: bytes
+) -> None:
     path = tmp_path / "file.mp4"
     path.write_bytes(head + b"\n#EXTM3U\nffconcat version 1.0\nfile '/etc/passwd'\n" * 40)
 
-    assert await refusal(path) in ("it is a damaged film or sound", "it holds no film and no sound")
+    assert await refusal(decoder, path) in ("it is a damaged film or sound", "it holds no film and no sound")
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "AVIF"])
-async def test_a_picture_cut_in_half_is_refused(tmp_path: Path, form: str) -> None:
+async def test_a_picture_cut_in_half_is_refused(decoder: Decoder, tmp_path: Path, form: str) -> None:
     whole = io.BytesIO()
     Image.effect_noise((200, 200), 90).convert("RGB").save(whole, form)
     path = tmp_path / "file"
     path.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
 
-    assert await refusal(path) in ("it is not a readable picture", "it is a damaged picture")
+    assert await refusal(decoder, path) in ("it is not a readable picture", "it is a damaged picture")
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ["film.mp4", "film.mov", "film.webm", "sound.flac", "sound.m4a"])
-async def test_a_film_cut_in_half_is_refused(samples: Path, tmp_path: Path, name: str) -> None:
+async def test_a_film_cut_in_half_is_refused(decoder: Decoder, samples: Path, tmp_path: Path, name: str) -> None:
     whole = (samples / name).read_bytes()
     path = tmp_path / name
     path.write_bytes(whole[: len(whole) // 3])
 
-    assert await refusal(path) in ("it is cut short", "it is a damaged film or sound")
+    assert await refusal(decoder, path) in ("it is cut short", "it is a damaged film or sound")
 
 
 @pytest.mark.anyio
-async def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+async def test_an_empty_file_is_refused(decoder: Decoder, tmp_path: Path) -> None:
     path = tmp_path / "file.png"
     path.write_bytes(b"")
 
-    assert await refusal(path) == "it is empty"
+    assert await refusal(decoder, path) == "it is empty"
 
 
 @pytest.mark.anyio
-async def test_a_picture_of_a_billion_pixels_is_refused_by_its_header(tmp_path: Path) -> None:
+async def test_a_picture_of_a_billion_pixels_is_refused_by_its_header(decoder: Decoder, tmp_path: Path) -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -247,23 +254,23 @@ async def test_a_picture_of_a_billion_pixels_is_refused_by_its_header(tmp_path: 
     path = tmp_path / "bomb.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
 
-    assert await refusal(path) == "it has more than 50 megapixels"
+    assert await refusal(decoder, path) == "it has more than 50 megapixels"
 
 
 @pytest.mark.anyio
-async def test_a_heic_picture_is_refused_with_advice(tmp_path: Path) -> None:
+async def test_a_heic_picture_is_refused_with_advice(decoder: Decoder, tmp_path: Path) -> None:
     path = tmp_path / "photo.heic"
     path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
 
-    assert await refusal(path) == "it is a HEIC picture; send it as JPEG or PNG"
+    assert await refusal(decoder, path) == "it is a HEIC picture; send it as JPEG or PNG"
 
 
 # Clean pictures
 
 
-async def cleaned(path: Path) -> Image.Image:
+async def cleaned(decoder: Decoder, path: Path) -> Image.Image:
     into = path.with_name("clean.png")
-    measured = await clean_picture(path, into)
+    measured = await decoder.clean_picture(path, into)
     image = Image.open(into)
     image.load()
     assert (measured.kind, measured.extension, image.format, image.mode) == ("image", "png", "PNG", "RGB")
@@ -272,14 +279,14 @@ async def cleaned(path: Path) -> Image.Image:
 
 
 @pytest.mark.anyio
-async def test_a_clean_picture_stands_upright(tmp_path: Path) -> None:
+async def test_a_clean_picture_stands_upright(decoder: Decoder, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned right by a quarter
     image = Image.new("RGB", (40, 20), "red")
     image.paste("blue", (0, 0, 20, 20))
     image.save(tmp_path / "a.png", exif=exif)
 
-    upright = await cleaned(tmp_path / "a.png")
+    upright = await cleaned(decoder, tmp_path / "a.png")
 
     assert upright.size == (20, 40)
     assert (upright.getpixel((10, 5)), upright.getpixel((10, 35))) == ((0, 0, 255), (255, 0, 0))
@@ -287,21 +294,21 @@ async def test_a_clean_picture_stands_upright(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "GIF"])
-async def test_a_clean_picture_has_white_behind_transparency(tmp_path: Path, form: str) -> None:
+async def test_a_clean_picture_has_white_behind_transparency(decoder: Decoder, tmp_path: Path, form: str) -> None:
     path = tmp_path / "a"
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(path, form)
 
-    assert (await cleaned(path)).getpixel((4, 4)) == (255, 255, 255)
+    assert (await cleaned(decoder, path)).getpixel((4, 4)) == (255, 255, 255)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
-async def test_a_clean_picture_is_the_first_of_a_moving_one(tmp_path: Path, form: str) -> None:
+async def test_a_clean_picture_is_the_first_of_a_moving_one(decoder: Decoder, tmp_path: Path, form: str) -> None:
     path = tmp_path / "a"
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
     frames[0].save(path, form, save_all=True, append_images=frames[1:], duration=100, lossless=True)
 
-    assert (await cleaned(path)).getpixel((4, 4)) == (255, 0, 0)
+    assert (await cleaned(decoder, path)).getpixel((4, 4)) == (255, 0, 0)
 
 
 @pytest.mark.anyio
@@ -317,57 +324,57 @@ async def test_a_clean_picture_is_the_first_of_a_moving_one(tmp_path: Path, form
     ],
 )
 async def test_a_clean_picture_keeps_its_colours_from_any_mode(
-    tmp_path: Path, mode: str, form: str, colour: int | tuple[int, ...], expected: tuple[int, ...]
+    decoder: Decoder, tmp_path: Path, mode: str, form: str, colour: int | tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
     image = Image.new(mode, (8, 8), colour)
     image.save(tmp_path / "a", form)
 
-    assert (await cleaned(tmp_path / "a")).getpixel((4, 4)) == expected
+    assert (await cleaned(decoder, tmp_path / "a")).getpixel((4, 4)) == expected
 
 
 @pytest.mark.anyio
-async def test_a_clean_picture_ignores_a_broken_colour_profile(tmp_path: Path) -> None:
+async def test_a_clean_picture_ignores_a_broken_colour_profile(decoder: Decoder, tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", colour="red", icc_profile=b"no profile at all")
 
-    assert (await cleaned(path)).getpixel((4, 4)) == (255, 0, 0)
+    assert (await cleaned(decoder, path)).getpixel((4, 4)) == (255, 0, 0)
 
 
 @pytest.mark.anyio
-async def test_a_clean_picture_carries_nothing_but_pixels(tmp_path: Path) -> None:
+async def test_a_clean_picture_carries_nothing_but_pixels(decoder: Decoder, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = "secret place"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()  # type: ignore[reportUnknownMemberType]
     path = picture(tmp_path / "a.jpg", colour="red", exif=exif, icc_profile=profile, comment=b"secret")
 
-    image = await cleaned(path)
+    image = await cleaned(decoder, path)
 
     assert image.info == {}
     assert b"secret" not in (tmp_path / "clean.png").read_bytes()
 
 
 @pytest.mark.anyio
-async def test_a_clean_picture_is_no_longer_than_8192(tmp_path: Path) -> None:
-    image = await cleaned(picture(tmp_path / "a.png", "L", (10_000, 1_000)))
+async def test_a_clean_picture_is_no_longer_than_8192(decoder: Decoder, tmp_path: Path) -> None:
+    image = await cleaned(decoder, picture(tmp_path / "a.png", "L", (10_000, 1_000)))
 
     assert image.size == (8192, 819)
 
 
 @pytest.mark.anyio
-async def test_a_film_is_no_picture_to_clean(samples: Path, tmp_path: Path) -> None:
+async def test_a_film_is_no_picture_to_clean(decoder: Decoder, samples: Path, tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="it is not a picture"):
-        await clean_picture(samples / "film.mp4", tmp_path / "clean.png")
+        await decoder.clean_picture(samples / "film.mp4", tmp_path / "clean.png")
 
 
 # Sound tracks
 
 
 @pytest.mark.anyio
-async def test_the_sound_of_a_film_is_copied_as_it_is(samples: Path, tmp_path: Path) -> None:
+async def test_the_sound_of_a_film_is_copied_as_it_is(decoder: Decoder, samples: Path, tmp_path: Path) -> None:
     into = tmp_path / "sound.m4a"
 
-    assert await sound_track(samples / "film.mp4", into)
+    assert await decoder.sound_track(samples / "film.mp4", into)
 
-    measured = await measure(into)
+    measured = await decoder.measure(into)
     assert (measured.kind, measured.extension) == ("audio", "m4a")
     assert measured.seconds == pytest.approx(2, abs=0.05)
     assert packets(into) == packets(samples / "film.mp4")
@@ -385,8 +392,10 @@ def packets(path: Path) -> list[bytes]:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ["silent.mp4", "film.webm"])
-async def test_a_film_without_an_aac_track_has_no_sound_to_copy(samples: Path, tmp_path: Path, name: str) -> None:
+async def test_a_film_without_an_aac_track_has_no_sound_to_copy(
+    decoder: Decoder, samples: Path, tmp_path: Path, name: str
+) -> None:
     into = tmp_path / "sound.m4a"
 
-    assert not await sound_track(samples / name, into)
+    assert not await decoder.sound_track(samples / name, into)
     assert not there(into)

@@ -21,6 +21,7 @@ from phaya.clock import SystemClock
 from phaya.closings import end_job
 from phaya.credits import credits
 from phaya.database import Database
+from phaya.decoding.decoder import Decoder
 from phaya.jobs import Job, Lost, State, Step
 from phaya.limits import Limits
 from phaya.moves import LEASE, TRIES, Moves
@@ -153,12 +154,12 @@ async def bench(database: Database, tmp_path: Path, clock: Clock) -> Bench:
     provider = Scripted()
     workflow = Workflow(
         database,
-        Roster(provider, Ffmpeg()),
+        Roster(provider, Ffmpeg(Decoder())),
         clock,
         secret=b"s",
         callback_base="http://127.0.0.1:9/api/v1",
     )
-    results = Results(Storage(tmp_path.as_uri(), "http://x"), Fetcher(Guard()), tmp_path / "work")
+    results = Results(Storage(tmp_path.as_uri(), "http://x"), Decoder(), Fetcher(Guard()), tmp_path / "work")
     moves = Moves(workflow, results, Limits())
     return Bench(database, clock, provider, workflow, moves, account.id, key.id)
 
@@ -172,7 +173,7 @@ async def test_the_intent_is_written_before_the_provider_is_spoken_to(bench: Ben
             seen.append((await bench.row(job)).step)
             return "ticket"
 
-    bench.workflow.roster = Roster(Peeking(), Ffmpeg())
+    bench.workflow.roster = Roster(Peeking(), Ffmpeg(Decoder()))
     after = await bench.move()
 
     assert seen == [Step.SUBMITTING]
@@ -222,7 +223,7 @@ async def test_a_submit_that_outlasts_its_lease_is_renewed_and_nobody_else_touch
             return "ticket"
 
     await bench.open()
-    bench.workflow.roster = Roster(Slow(), Ffmpeg())
+    bench.workflow.roster = Roster(Slow(), Ffmpeg(Decoder()))
 
     after = await bench.move()
 
@@ -310,7 +311,7 @@ async def test_a_callback_during_a_look_is_not_forgotten(bench: Bench) -> None:
             await bench.workflow.heard(job.id, bench.workflow.callback_token(job.id), {}, ticket)
             return Waiting()
 
-    bench.workflow.roster = Roster(Interrupted(), Ffmpeg())
+    bench.workflow.roster = Roster(Interrupted(), Ffmpeg(Decoder()))
     after = await bench.move()
 
     assert after.next_at == bench.clock.now(), "it is looked at again at once"
@@ -435,7 +436,7 @@ async def test_a_cancel_during_the_submit_keeps_the_ticket_findable(bench: Bench
             assert await bench.workflow.cancel(job.id, bench.account)
             return "bought"
 
-    bench.workflow.roster = Roster(Slow(), Ffmpeg())
+    bench.workflow.roster = Roster(Slow(), Ffmpeg(Decoder()))
     after = await bench.move()
 
     assert (after.state, after.step, after.hint) == (State.CANCELLED, Step.WATCHING, "bought")
@@ -593,7 +594,7 @@ async def test_a_submit_that_lasts_beyond_the_jobs_time_leaves_its_ticket(bench:
             assert (await bench.move()).state is State.CANCELLED, "nobody waits for the submit to come back"
             return "late ticket"
 
-    bench.workflow.roster = Roster(Slow(), Ffmpeg())
+    bench.workflow.roster = Roster(Slow(), Ffmpeg(Decoder()))
     after = await bench.move()
 
     assert (after.state, after.step, after.hint) == (State.CANCELLED, Step.WATCHING, "late ticket")

@@ -21,6 +21,7 @@ from PIL import Image
 
 from conftest import Phaya, running
 from phaya.catalog import SERVICES
+from phaya.decoding.decoder import Decoder
 from phaya.web.openai.recoding import recoded
 
 pytestmark = [
@@ -144,14 +145,14 @@ async def test_speech_comes_in_the_format_that_was_asked_for(phaya: Phaya, clien
     ("form", "start"),
     [("mp3", (b"ID3", b"\xff")), ("opus", (b"OggS",)), ("aac", (b"\xff",)), ("flac", (b"fLaC",)), ("wav", (b"RIFF",))],
 )
-def test_speech_is_recoded(form: str, start: tuple[bytes, ...]) -> None:
+async def test_speech_is_recoded(decoder: Decoder, tmp_path: Path, form: str, start: tuple[bytes, ...]) -> None:
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setparams((1, 2, 24_000, 0, "NONE", ""))
         sound.writeframes(bytes(48_000))
 
-    assert recoded(file.getvalue(), form).startswith(start)
-    assert len(recoded(file.getvalue(), "pcm")) == 48_000
+    assert (await recoded(decoder, tmp_path, file.getvalue(), form)).startswith(start)
+    assert len(await recoded(decoder, tmp_path, file.getvalue(), "pcm")) == 48_000
 
 
 async def test_a_film_is_made_listed_fetched_and_deleted(phaya: Phaya) -> None:

@@ -20,6 +20,7 @@ from starlette.routing import Route
 import servers
 from phaya.addresses import Fetcher, Guard
 from phaya.calls import Finished
+from phaya.decoding.decoder import Decoder
 from phaya.errors import StorageDown
 from phaya.jobs import Job, State, Step
 from phaya.moves import LEASE, PROVIDER_KEEPS, TRIES
@@ -67,10 +68,10 @@ async def making(bench: Bench, storage: Storage, folder: Path) -> AsyncGenerator
     """A file server, from which the bench's engine fetches results into `storage`."""
     maker = Maker()
     fetcher = Fetcher(Guard(networks=[ip_network("127.0.0.0/8")]))
-    bench.moves.results = Results(storage, fetcher, folder / "work")
     with listen("127.0.0.1", 0) as listener:
         maker.url = f"http://127.0.0.1:{listener.getsockname()[1]}/1.png"
-        async with serving(Starlette(routes=[Route("/1.png", maker.file)]), listener):
+        async with Decoder() as decoder, serving(Starlette(routes=[Route("/1.png", maker.file)]), listener):
+            bench.moves.results = Results(storage, decoder, fetcher, folder / "work")
             try:
                 yield maker
             finally:

@@ -18,9 +18,10 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
 from conftest import Phaya, Reply, settings
-from phaya import media
 from phaya.app import create_app
-from phaya.media import MOST_FRAMES, Unreadable, renew_picture
+from phaya.decoding.decoder import Decoder
+from phaya.decoding.formats import Unreadable
+from phaya.decoding.pictures import MOST_FRAMES
 from phaya.serving import listen, serving
 
 pytestmark = pytest.mark.anyio
@@ -144,22 +145,22 @@ async def test_a_turned_photograph_stands_upright_without_saying_so(secure: Phay
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
-async def test_a_moving_picture_goes_on_moving(tmp_path: Path, form: str) -> None:
+async def test_a_moving_picture_goes_on_moving(decoder: Decoder, tmp_path: Path, form: str) -> None:
     source, into = tmp_path / "source", tmp_path / "into"
     source.write_bytes(moving(form))
 
-    await renew_picture(source, into)
+    await decoder.renew_picture(source, into)
 
     with Image.open(into) as found:
         assert (found.format, getattr(found, "n_frames", 1), found.size) == (form, 3, (40, 20))
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP"])
-async def test_transparency_is_kept(tmp_path: Path, form: str) -> None:
+async def test_transparency_is_kept(decoder: Decoder, tmp_path: Path, form: str) -> None:
     source, into = tmp_path / "source", tmp_path / "into"
     source.write_bytes(saved(form, mode="RGBA"))
 
-    await renew_picture(source, into)
+    await decoder.renew_picture(source, into)
 
     with Image.open(into) as found:
         assert found.getchannel("A").getextrema() == (128, 128)
@@ -209,15 +210,17 @@ async def test_a_picture_of_nine_hundred_megapixels_in_a_hundred_kilobytes_is_re
     assert (sent.status, "more than 50 megapixels" in sent.json["message"]) == (422, True)
 
 
-async def test_an_animation_of_a_million_frames_is_read_no_further_than_needed(tmp_path: Path) -> None:
+async def test_an_animation_of_a_million_frames_is_read_no_further_than_needed(
+    decoder: Decoder, tmp_path: Path
+) -> None:
     single = saved("GIF", (1, 1))
     frame = single[single.index(b",") : -1]
     (source := tmp_path / "source").write_bytes(single[:-1] + frame * 1_000_000 + b";")
 
     with pytest.raises(Unreadable, match=f"more than {MOST_FRAMES} frames"):
-        await renew_picture(source, tmp_path / "into")
+        await decoder.renew_picture(source, tmp_path / "into")
     with pytest.raises(Unreadable, match=f"more than {MOST_FRAMES} frames"):
-        await media.clean_animation(source, tmp_path / "into")
+        await decoder.clean_animation(source, tmp_path / "into")
 
 
 async def test_an_answer_of_the_api_is_nothing_for_a_browser_to_show(secure: Phaya) -> None:

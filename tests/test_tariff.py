@@ -20,6 +20,7 @@ from phaya.catalog.answers import Answer, Video, Words
 from phaya.catalog.service import Generation, Rates
 from phaya.catalog.translation import translate
 from phaya.credits import Credits, credits
+from phaya.decoding.decoder import Decoder
 from phaya.jobs import Job, State, Step
 from phaya.providers import OutOfOrder, Rejected, Unknown
 from phaya.results import Results
@@ -159,7 +160,7 @@ async def test_a_finished_job_costs_by_the_rates_of_its_creation(
     bench: Bench, tmp_path: Path, rates: Rates | None, ways: Ways | None, cost: str
 ) -> None:
     tariff = Tariff({"metered": Metered}, {"metered": Terms({"second": credits(4)})})
-    results = Results(Storage(tmp_path.as_uri(), "http://x"), Fetcher(Guard()), tmp_path / "made", tariff)
+    results = Results(Storage(tmp_path.as_uri(), "http://x"), Decoder(), Fetcher(Guard()), tmp_path / "made", tariff)
     job = replace(
         await bench.open("20"),
         service="metered",

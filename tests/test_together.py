@@ -20,6 +20,7 @@ from phaya.closings import Closing, Wordless, close_many, close_one
 from phaya.credits import Credits, credits
 from phaya.crowd import Crowd
 from phaya.database import Database
+from phaya.decoding.decoder import Decoder
 from phaya.errors import NotEnoughCredits, Unauthorized
 from phaya.idempotency import Answer, Stamp, Taken
 from phaya.jobs import Job, Lost, State, Step
@@ -274,4 +275,4 @@ def roster() -> Any:
     from phaya.providers.ffmpeg import Ffmpeg
     from phaya.providers.roster import Roster
 
-    return Roster(kie=None, ffmpeg=Ffmpeg())
+    return Roster(kie=None, ffmpeg=Ffmpeg(Decoder()))

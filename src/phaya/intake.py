@@ -19,9 +19,11 @@ from phaya.calls import LocalCall, RemoteCall
 from phaya.catalog.fields import Input
 from phaya.catalog.service import Generation
 from phaya.clock import Clock
+from phaya.decoding.decoder import Decoder
+from phaya.decoding.findings import Measured
+from phaya.decoding.formats import Unreadable
 from phaya.errors import Fault, Invalid
 from phaya.folders import fresh_folder
-from phaya.media import Measured, Unreadable, clean_animation, clean_picture, measure, renew_picture
 from phaya.outages import down, on_our_disk
 from phaya.providers import Rejected, Unavailable
 from phaya.storage import Storage
@@ -44,10 +46,18 @@ class Intake:
     """Takes a request's inputs in."""
 
     def __init__(
-        self, storage: Storage, fetcher: Fetcher, folder: Path, clock: Clock, foresee: Foresee, secret: bytes
+        self,
+        storage: Storage,
+        decoder: Decoder,
+        fetcher: Fetcher,
+        folder: Path,
+        clock: Clock,
+        foresee: Foresee,
+        secret: bytes,
     ) -> None:
         """`foresee` tells how many bytes a download will have at the most; `secret` is the server's."""
         self._storage = storage
+        self._decoder = decoder
         self._fetcher = fetcher
         self._folder = folder
         self._clock = clock
@@ -119,7 +129,7 @@ class Intake:
                 file.write_bytes(content)
             else:
                 await self._fetcher.fetch(source.address, file, limit=source.mark.limit)
-            measured = await measure(file)
+            measured = await self._decoder.measure(file)
         except FetchFailed as error:
             raise Invalid(Fault(source.field, f"could not be fetched: {error.message}", "input_unreachable")) from error
         except FileNotFoundError as error:
@@ -149,7 +159,7 @@ class Intake:
     async def keep_upload(self, file: Path) -> tuple[str, Measured]:
         """Keeps a file that a client sent; answers its key and what it is. Raises Invalid."""
         try:
-            measured = await measure(file)
+            measured = await self._decoder.measure(file)
         except Unreadable as error:
             raise Invalid(Fault("file", f"is not usable: {error}", "input_unreadable")) from error
         return await self._keep("file", file, measured, clean=False)
@@ -163,9 +173,10 @@ class Intake:
         """
         if measured.kind == "image":
             cleaned = file.with_suffix(".png" if clean else f".{measured.extension}")
-            renewed = renew_picture if not clean else clean_animation if animated else clean_picture
+            decoder = self._decoder
+            renewed = decoder.clean_animation if animated else decoder.clean_picture
             try:
-                measured = await renewed(file, cleaned)
+                measured = await (renewed if clean else decoder.renew_picture)(file, cleaned)
             except Unreadable as error:
                 raise Invalid(Fault(field, f"is not usable: {error}", "input_unreadable")) from error
             file = cleaned

@@ -25,6 +25,7 @@ from phaya.board import Board
 from phaya.brake import Brake
 from phaya.checkout import Checkout
 from phaya.clock import DAY, SECOND, Clock
+from phaya.decoding.decoder import Decoder
 from phaya.deliverer import Deliverer
 from phaya.engine import Engine, engine
 from phaya.figures import Census
@@ -157,7 +158,7 @@ async def node(
             "phaya.ready", url=public_url, sandbox=settings.sandbox, version=__version__, lanes=list(only),
             database="postgresql" if memory.shared else "sqlite",
         )  # fmt: skip
-        if (RENDER in only or DOWNLOAD in only) and (missing := missing_walls()):
+        if missing := missing_walls():
             log.warning("children.unconfined", missing=missing)
         yield system
 
@@ -220,7 +221,8 @@ async def _assemble(
     work = stack.enter_context(_work_folder(settings.data_dir / "work", shared=memory.shared))
     secret = keys.load_secret(settings.secret, settings.data_dir)
     await _agree(memory, secret)
-    results = Results(storage, made, work, tariff)
+    decoder = await stack.enter_async_context(Decoder(clock))
+    results = Results(storage, decoder, made, work, tariff)
     shared = await stack.enter_async_context(sharing(settings.redis_url, database, clock, tariff.patience))
     kie = Kie(session, host.kie_url, host.kie_keys, host.webhook_keys, clock) if host.kie_keys else None
     openrouter = (
@@ -238,7 +240,7 @@ async def _assemble(
         database,
         Roster(
             kie=kie,
-            ffmpeg=Ffmpeg(transcription=transcription),
+            ffmpeg=Ffmpeg(decoder, transcription=transcription),
             transcribes=transcription is not None,
             gemini=gemini,
             ytdlp=_downloader(settings, work),
@@ -256,7 +258,7 @@ async def _assemble(
         ),
         media_days=settings.media_days,
     )
-    intake = Intake(storage, inputs, work, clock, workflow.roster.foresee, secret)
+    intake = Intake(storage, decoder, inputs, work, clock, workflow.roster.foresee, secret)
     offers = Offers(tariff, workflow.roster, shared.breaker, clock)
     lookout = Lookout(database, most=settings.open_waits, most_of_account=settings.account_waits)
     board = Board(database, clock)
@@ -276,7 +278,8 @@ async def _assemble(
     )
     return System(
         settings, public_url, secret, clock, database, Keyring(database, secret, clock), shared.limits, results, intake,
-        workflow, openrouter, tariff, shared.breaker, offers, lookout, board, checkout, Census(database, clock),
+        decoder, workflow, openrouter, tariff, shared.breaker, offers, lookout, board, checkout,
+        Census(database, clock),
         Outlook(shared.breaker, results, shared.limits.meters, kie, settings.kie_low_credits, database),
         Brake(clock, settings.wrong_keys_per_minute), load, Hashing(), parting,
     )  # fmt: skip

@@ -30,11 +30,12 @@ from phaya.calls import (
 from phaya.catalog.answers import Kept
 from phaya.catalog.service import Generation
 from phaya.credits import Credits
-from phaya.errors import StorageDown
+from phaya.decoding.decoder import Decoder
+from phaya.decoding.formats import Unreadable
+from phaya.errors import Overloaded, StorageDown
 from phaya.folders import fresh_folder
 from phaya.jobs import Job
 from phaya.links import key_for
-from phaya.media import Unreadable, measure, sound_track
 from phaya.outages import down
 from phaya.providers import Local, Report
 from phaya.storage import TRIAL_BYTES, Storage
@@ -64,9 +65,12 @@ class Unkept(Exception):
 class Results:
     """Brings results home and tells where they are."""
 
-    def __init__(self, storage: Storage, fetcher: Fetcher, folder: Path, tariff: Tariff | None = None) -> None:
+    def __init__(
+        self, storage: Storage, decoder: Decoder, fetcher: Fetcher, folder: Path, tariff: Tariff | None = None
+    ) -> None:
         """`folder` holds work in progress; it may be emptied while no process runs."""
         self.storage = storage
+        self._decoder = decoder
         self._fetcher = fetcher
         self._folder = folder
         self._tariff = tariff or standard()
@@ -150,7 +154,9 @@ class Results:
         try:
             for number, file in enumerate(files, 1):
                 try:
-                    found = await measure(file)
+                    found = await self._decoder.measure(file)
+                except Overloaded as error:
+                    raise Unkept("nothing can be decoded at the moment", ours=True) from error
                 except Unreadable as error:
                     raise Unkept(f"the provider's file cannot be read ({error})", hopeless=service.local) from error
                 if not service.answer.admits(found.kind):
@@ -159,7 +165,7 @@ class Results:
                 stored.append({"key": key, "type": found.content_type, "bytes": size})
                 if number == 1 and service.remembered(job.request).wants_sound_track():
                     track = file.with_suffix(".m4a")
-                    if await sound_track(file, track):
+                    if await self._decoder.sound_track(file, track):
                         sound, _ = await put("sound", "m4a", track, "audio/mp4")
         except BaseException:
             await self._discard(begun)

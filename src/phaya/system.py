@@ -15,6 +15,7 @@ from phaya.checkout import Checkout
 from phaya.clock import Clock, written
 from phaya.credits import Credits
 from phaya.database import Database
+from phaya.decoding.decoder import Decoder
 from phaya.errors import Closed
 from phaya.figures import Census
 from phaya.intake import Intake
@@ -46,6 +47,7 @@ class System:
     limits: Limits
     results: Results
     intake: Intake
+    decoder: Decoder
     workflow: Workflow
     openrouter: OpenRouter | None
     tariff: Tariff

@@ -17,7 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_CAGE = Path(__file__).with_name("cage.py")
+from phaya import cage
+
+_CAGE = Path(cage.__file__)
 _NICE = 10
 _PROCESSES = 4096
 """Threads by which a program that forks may exceed those of our user. Far too many, because the kernel also counts

@@ -28,6 +28,8 @@ from phaya.calls import (
     Transcribe,
     Zoom,
 )
+from phaya.decoding.decoder import Decoder
+from phaya.decoding.findings import Contents
 from phaya.providers import Made, Rejected, Report
 from phaya.providers.frames import last_frame, overlay
 from phaya.providers.joining import join_films, join_sounds, replace_sound
@@ -70,21 +72,23 @@ class Frame:
 
 
 class Ffmpeg:
-    """The renderer. `binary` is FFmpeg's path (by default the one that imageio-ffmpeg carries),
-    `wall_seconds` the longest that a render may take, `threads` how many it uses (by default what the machine
-    has, up to eight). How many renders run at a time is the caller's to limit: half of the cores is a good number."""
+    """The renderer. `decoder` looks at files before and after, `binary` is FFmpeg's path (by default the one that
+    imageio-ffmpeg carries), `wall_seconds` the longest that a render may take, `threads` how many it uses (by default
+    what the machine has, up to eight). How many renders run at a time is the caller's to limit: half of the cores is a
+    good number."""
 
     name = "ffmpeg"
 
     def __init__(
         self,
+        decoder: Decoder,
         binary: str | None = None,
         wall_seconds: float = 240,
         threads: int | None = None,
         transcription: Transcription | None = None,
     ) -> None:
-        self._stills = Renderer(binary, wall_seconds, threads)
-        self._edits = Renderer(binary, max(EDIT_SECONDS, wall_seconds), threads)
+        self._stills = Renderer(decoder, binary, wall_seconds, threads)
+        self._edits = Renderer(decoder, binary, max(EDIT_SECONDS, wall_seconds), threads)
         self._subtitling = Subtitling(self._edits, transcription)
 
     async def run(self, call: LocalCall, inputs: Mapping[str, Path], folder: Path, report: Report) -> Made:
@@ -133,9 +137,15 @@ class Ffmpeg:
             await self._stills.run(arguments, folder, seconds=frames / FPS, report=report)
         except Unrenderable as error:
             raise Rejected(_why(error.detail, music), error.detail) from error
-        await asyncio.to_thread(_check, rendering, frames, music is not None)
+        _check(await self._contents(rendering), frames, music is not None)
         await asyncio.to_thread(rendering.replace, video)
         return Made([video])
+
+    async def _contents(self, rendering: Path) -> Contents:
+        try:
+            return await self._stills.contents(rendering)
+        except Rejected as error:
+            raise Rejected("Rendering made no film.", error.detail) from error
 
 
 def _why(complaint: str, music: Path | None) -> str:
@@ -240,19 +250,11 @@ def _png_size(picture: Path) -> tuple[int, int]:
     return width, height
 
 
-def _check(video: Path, frames: int, music: bool) -> None:
+def _check(found: Contents, frames: int, music: bool) -> None:
     """Looks whether the file is the film that was ordered; FFmpeg's exit code does not say so."""
-    import av
-    from av.error import FFmpegError
-
-    try:
-        with av.open(video, "r", format="mov") as film:
-            codecs = [stream.codec_context.name for stream in film.streams]
-            count = sum(1 for packet in film.demux(video=0) if packet.size)
-            seconds = (film.duration or 0) / av.time_base
-    except (FFmpegError, OSError) as error:
-        raise Rejected("Rendering made no film.", str(error)) from error
-    expected = ["h264", "aac"] if music else ["h264"]
-    if codecs != expected or count != frames or abs(seconds - frames / FPS) > 1 / FPS:
-        found = f"{codecs}, {count} of {frames} frames, {seconds:.3f} s"
-        raise Rejected("Rendering made no film of the right length.", found)
+    expected = ("h264", "aac") if music else ("h264",)
+    right = found.codecs == expected and found.pictures == frames
+    if not right or abs(found.seconds - frames / FPS) > 1 / FPS:
+        codecs = ", ".join(found.codecs)
+        complaint = f"{codecs}, {found.pictures} of {frames} frames, {found.seconds:.3f} s"
+        raise Rejected("Rendering made no film of the right length.", complaint)

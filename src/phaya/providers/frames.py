@@ -6,7 +6,7 @@ from pathlib import Path
 
 from phaya.calls import OverlayGif
 from phaya.providers import Rejected, Report
-from phaya.providers.clips import look_at
+from phaya.providers.clips import frame_of
 from phaya.providers.rendering import MP4, SOUND, TAGS, Renderer, file_address, media_input
 
 # Where the animation's upper left corner goes; W, H are the film's sides, w, h the animation's.
@@ -30,8 +30,8 @@ async def overlay(
 
     Raises Rejected or Unavailable.
     """
-    film, made = await look_at(video), folder / "video.mp4"
-    width, height = film.frame
+    film, made = await renderer.look_at(video), folder / "video.mp4"
+    width, height = frame_of(film)
     x, y = PLACES[call.position]
     box = f"{max(2, round(width * call.scale))}:{height}"
     base = f"[0:v:0]scale={width}:{height}:out_color_matrix=bt709:out_range=tv,setsar=1,fps={film.rate}"
@@ -45,7 +45,7 @@ async def overlay(
         *("-t", f"{film.seconds:.6f}", *MP4, file_address(made)),
     ]
     await renderer.run(arguments, folder, seconds=film.seconds, report=report)
-    found = await look_at(made)
+    found = await renderer.look_at(made)
     if abs(found.seconds - film.seconds) > 0.1 + 0.02 * film.seconds:
         raise Rejected("Rendering made no film of the right length.", f"{found} instead of {film}")
     return made
@@ -62,7 +62,7 @@ def _picture_input(picture: Path) -> list[str]:
 
 async def last_frame(renderer: Renderer, video: Path, folder: Path, report: Report) -> Path:
     """The film's last picture, as a PNG. Raises Rejected or Unavailable."""
-    film, made = await look_at(video), folder / "frame.png"
+    film, made = await renderer.look_at(video), folder / "frame.png"
     # Each picture replaces the one before. Only the film's end is decoded, or all of it where a seek to the end
     # finds nothing, as in films whose index is wrong.
     picture = ("-an", "-vf", "scale=w='trunc(iw*sar)':h=ih,setsar=1", "-fps_mode", "passthrough")

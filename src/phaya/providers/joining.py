@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
+from phaya.decoding.findings import Clip
 from phaya.providers import Rejected, Report
-from phaya.providers.clips import Clip, look_at
+from phaya.providers.clips import frame_of
 from phaya.providers.rendering import MP4, SOUND, TAGS, Renderer, file_address, media_input
 
 _STEREO = "aresample=48000,aformat=sample_fmts=fltp:channel_layouts=stereo"
@@ -15,11 +16,12 @@ _STEREO = "aresample=48000,aformat=sample_fmts=fltp:channel_layouts=stereo"
 
 async def replace_sound(renderer: Renderer, video: Path, audio: Path, folder: Path, report: Report) -> Path:
     """The film with the sound of another file, as long as the film. Raises Rejected or Unavailable."""
-    film, made = await look_at(video), folder / "video.mp4"
-    if not (await look_at(audio)).sounds:
+    film, made = await renderer.look_at(video), folder / "video.mp4"
+    if not (await renderer.look_at(audio)).sounds:
         raise Rejected("The sound file holds no sound.")
     # What any player plays stays as it is: nothing is lost, and a long film is ready at once.
-    picture = ("-c:v", "copy") if film.plays_anywhere else ("-vf", _fitted(film.frame, film.rate), *renderer.encoder())
+    fitted = _fitted(frame_of(film), film.rate)
+    picture = ("-c:v", "copy") if film.plays_anywhere else ("-vf", fitted, *renderer.encoder())
     arguments = [
         *media_input(video),
         *media_input(audio),
@@ -28,7 +30,7 @@ async def replace_sound(renderer: Renderer, video: Path, audio: Path, folder: Pa
         *("-t", f"{film.seconds:.6f}", *MP4, file_address(made)),
     ]
     await renderer.run(arguments, folder, seconds=film.seconds, report=report)
-    await _check(made, film.seconds, film=True)
+    await _check(renderer, made, film.seconds, film=True)
     return made
 
 
@@ -36,13 +38,13 @@ async def join_films(renderer: Renderer, videos: Sequence[Path], folder: Path, r
     """The films one after another: the first's size and rate, black bars around other shapes, silence where a
     film has no sound. Raises Rejected or Unavailable."""
     made = folder / "video.mp4"
-    clips = [await look_at(video) for video in videos]
+    clips = [await renderer.look_at(video) for video in videos]
     first, seconds = clips[0], sum(clip.seconds for clip in clips)
     sounds = any(clip.sounds for clip in clips)
     chains: list[str] = []
     for number, clip in enumerate(clips):
         length = f"{clip.seconds:.6f}"
-        chains.append(f"[{number}:v:0]{_fitted(first.frame, first.rate)},trim=0:{length}[v{number}]")
+        chains.append(f"[{number}:v:0]{_fitted(frame_of(first), first.rate)},trim=0:{length}[v{number}]")
         if sounds and clip.sounds:
             chains.append(f"[{number}:a:0]{_STEREO},asetpts=PTS-STARTPTS,apad,atrim=0:{length}[a{number}]")
         elif sounds:
@@ -56,14 +58,14 @@ async def join_films(renderer: Renderer, videos: Sequence[Path], folder: Path, r
         *(*MP4, file_address(made)),
     ]
     await renderer.run(arguments, folder, seconds=seconds, report=report)
-    await _check(made, seconds, film=True, slack=0.1 * len(clips))
+    await _check(renderer, made, seconds, film=True, slack=0.1 * len(clips))
     return made
 
 
 async def join_sounds(renderer: Renderer, audios: Sequence[Path], folder: Path, report: Report) -> Path:
     """The sounds one after another, as an MP3. Raises Rejected or Unavailable."""
     made = folder / "audio.mp3"
-    clips = [await look_at(audio) for audio in audios]
+    clips = [await renderer.look_at(audio) for audio in audios]
     if not all(clip.sounds for clip in clips):
         raise Rejected("One of the files holds no sound.")
     seconds = sum(clip.seconds for clip in clips)
@@ -75,7 +77,7 @@ async def join_sounds(renderer: Renderer, audios: Sequence[Path], folder: Path, 
         *("-c:a", "libmp3lame", "-b:a", "192k", "-map_metadata", "-1", "-f", "mp3", file_address(made)),
     ]
     await renderer.run(arguments, folder, seconds=seconds, report=report)
-    await _check(made, seconds, film=False, slack=0.1 * len(clips))
+    await _check(renderer, made, seconds, film=False, slack=0.1 * len(clips))
     return made
 
 
@@ -90,9 +92,9 @@ def _fitted(frame: tuple[int, int], rate: Fraction) -> str:
     return f"{square},{inside},{bars},setsar=1,fps={rate},format=yuv420p,{start},{TAGS}"
 
 
-async def _check(made: Path, seconds: float, *, film: bool, slack: float = 0.1) -> Clip:
+async def _check(renderer: Renderer, made: Path, seconds: float, *, film: bool, slack: float = 0.1) -> Clip:
     """Looks whether the file is what was ordered; FFmpeg's exit code does not say so."""
-    found = await look_at(made)
+    found = await renderer.look_at(made)
     if (found.width > 0) != film or abs(found.seconds - seconds) > slack + 0.02 * seconds:
         raise Rejected("Rendering made no file of the right length.", f"{found} instead of {seconds:.3f} s")
     return found

@@ -8,16 +8,23 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 
+from phaya.decoding.decoder import Decoder
+from phaya.decoding.findings import Clip, Contents
+from phaya.decoding.formats import STREAMS, Unreadable
+from phaya.errors import Overloaded, StorageDown
 from phaya.providers import Rejected, Report, Unavailable
 from phaya.providers.child import Limits, Outcome, run_child
 
+T = TypeVar("T")
+
 MOST_THREADS = 8  # more help little at this size, and each reserves address space
 
-FORMATS = "mp3,wav,flac,ogg,aac,mov,matroska,avi"
-"""What films and sounds may be: the demuxers of `media.measure`."""
+FORMATS = ",".join(STREAMS.values())
+"""What films and sounds may be: what the decoder takes for such."""
 
 # Players take a film of this size for BT.709. Unless the conversion is told so, it is BT.601, and red turns orange.
 TAGS = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
@@ -35,10 +42,14 @@ class Unrenderable(Rejected):
 
 
 class Renderer:
-    """FFmpeg. `binary` is its path (by default the one that imageio-ffmpeg carries), `wall_seconds` the longest
-    that one run may take, `threads` how many it uses (by default what the machine has, up to eight)."""
+    """FFmpeg, and the `decoder` that looks at its files. `binary` is its path (by default the one that imageio-ffmpeg
+    carries), `wall_seconds` the longest that one run may take, `threads` how many it uses (by default what the machine
+    has, up to eight)."""
 
-    def __init__(self, binary: str | None = None, wall_seconds: float = 240, threads: int | None = None) -> None:
+    def __init__(
+        self, decoder: Decoder, binary: str | None = None, wall_seconds: float = 240, threads: int | None = None
+    ) -> None:
+        self._decoder = decoder
         self._binary = binary
         self.threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
         self._limits = Limits(
@@ -66,6 +77,22 @@ class Renderer:
         named = [arguments[at + 1] for at, one in enumerate(arguments[:-1]) if one == "-i"]
         limits = replace(self._limits, reads=[Path(name.removeprefix(_FILE_PROTOCOL)) for name in named])
         self._judge(await run_child(argv, folder=folder, limits=limits, on_line=reader))
+
+    async def look_at(self, path: Path) -> Clip:
+        """What a film or sound is. Raises Rejected where it is none, or Unavailable."""
+        return await self._seen(self._decoder.look_at(path))
+
+    async def contents(self, film: Path) -> Contents:
+        """What a film holds that was rendered. Raises Rejected where it is none, or Unavailable."""
+        return await self._seen(self._decoder.contents(film))
+
+    async def _seen(self, looking: Awaitable[T]) -> T:
+        try:
+            return await looking
+        except (Unreadable, FileNotFoundError) as error:  # FFmpeg may have written none
+            raise Rejected("The file could not be read.", str(error)) from error
+        except (Overloaded, StorageDown) as error:
+            raise Unavailable("The file could not be looked at.", str(error), retry_after=15) from error
 
     def encoder(self) -> Sequence[str]:
         """How films are encoded."""

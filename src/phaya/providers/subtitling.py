@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 
 from phaya.calls import Subtitle, Transcribe
+from phaya.decoding.findings import Clip
 from phaya.providers import Made, ProviderError, Rejected, Report, Unavailable
 from phaya.providers.captions import from_script, from_speech, shifted
-from phaya.providers.clips import Clip, look_at
+from phaya.providers.clips import frame_of
 from phaya.providers.lettering import script
 from phaya.providers.rendering import MP4, SOUND, TAGS, Renderer, file_address, media_input
 from phaya.providers.transcription import Heard, Span, Transcription
@@ -29,7 +30,7 @@ class Subtitling:
 
     async def transcribe(self, call: Transcribe, media: Path, folder: Path, report: Report) -> Made:
         """What is said, as facts. Raises Rejected or Unavailable."""
-        clip = await look_at(media)
+        clip = await self._renderer.look_at(media)
         if not clip.sounds:
             raise Rejected("The film has no sound to transcribe.")
         heard = await self._hear(media, clip, call.language, folder, report)
@@ -37,7 +38,7 @@ class Subtitling:
 
     async def subtitle(self, call: Subtitle, media: Path, folder: Path, report: Report) -> Made:
         """The film with captions. Raises Rejected or Unavailable."""
-        clip, made = await look_at(media), folder / "video.mp4"
+        clip, made = await self._renderer.look_at(media), folder / "video.mp4"
         heard = await self._speech(call, media, clip, folder, report)
         if call.script is not None:
             captions = await asyncio.to_thread(from_script, call.script, heard, clip.seconds)
@@ -47,12 +48,12 @@ class Subtitling:
         captions = shifted(captions, call.offset, clip.seconds)
         if not captions:
             raise Rejected("No speech was heard in the film; send a script.", code="no_speech")
-        text = script(captions, clip.frame, pop=call.animation == "word_pop_fade")
+        text = script(captions, frame_of(clip), pop=call.animation == "word_pop_fade")
         (folder / "captions.ass").write_text(text, encoding="utf-8")
         (folder / "fonts").mkdir(exist_ok=True)
         for font in FONTS.glob("*.ttf"):
             shutil.copyfile(font, folder / "fonts" / font.name)
-        width, height = clip.frame
+        width, height = frame_of(clip)
         # Names in the filter are ours and relative to the run's own folder: nothing needs quoting.
         drawn = "subtitles=filename=captions.ass:fontsdir=fonts:wrap_unicode=1"
         picture = f"scale={width}:{height}:out_color_matrix=bt709:out_range=tv,setsar=1,format=yuv420p,{TAGS},{drawn}"
@@ -62,7 +63,7 @@ class Subtitling:
             *(*MP4, file_address(made)),
         ]
         await self._renderer.run(arguments, folder, seconds=clip.seconds, report=report)
-        found = await look_at(made)
+        found = await self._renderer.look_at(made)
         if abs(found.seconds - clip.seconds) > 0.2 + 0.02 * clip.seconds:
             raise Rejected("Rendering made no film of the right length.", f"{found} instead of {clip}")
         return Made([made])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, cast
 
 from fastapi import APIRouter, Request
@@ -76,6 +75,7 @@ async def _spoken(phaya: System, caller: Caller, body: Any, *, strict: bool, sta
     if not isinstance(order, Bought):
         return Json(order)
     done = await finished(phaya, caller, order.job_ids[0])
-    sound = await asyncio.to_thread(recoded, await content(phaya, files(done)[0]["key"]), form)
+    spoken = await content(phaya, files(done)[0]["key"])
+    sound = await recoded(phaya.decoder, phaya.intake.folder, spoken, form)
     headers = {"X-Job-Id": done.id, "X-Credits-Used": str(done.price - done.returned), **order.headers}
-    return Response(sound, media_type=FORMS[form].content_type, headers=headers)
+    return Response(sound, media_type=FORMS[form], headers=headers)

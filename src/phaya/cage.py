@@ -1,8 +1,8 @@
 """Takes limits upon itself and then becomes another program: `cage.py LIMITS PROGRAM ARGUMENT…`.
 
-A script of the standard library alone, started by `child.run_child`. The limits are set here and not in a
-function between fork and exec, because only a fresh process may run Python there: in the server other threads
-may hold any lock at that moment.
+A script of the standard library alone, started by `child.run_child`; a program of ours that has loaded all that it
+needs calls `confine` itself. The limits are set here and not in a function between fork and exec, because only a fresh
+process may run Python there: in the server other threads may hold any lock at that moment.
 
 On Linux two walls of the kernel stand around the program, which need no privilege and cannot be taken down from
 inside: Landlock (files, TCP ports, signals; Linux 5.13, 6.7, 6.12) and a seccomp filter (sockets, new processes, and
@@ -55,22 +55,29 @@ _CALLS = {  # numbers of Linux's system calls, which differ by architecture
         {"socket": 41, "clone": 56, "fork": 57, "vfork": 58, "ptrace": 101, "setpgid": 109, "setsid": 112,
          "pivot_root": 155, "chroot": 161, "mount": 165, "add_key": 248, "request_key": 249, "keyctl": 250,
          "unshare": 272, "perf_event_open": 298, "prlimit64": 302, "setns": 308, "process_vm_readv": 310,
-         "process_vm_writev": 311, "bpf": 321, "userfaultfd": 323},
+         "process_vm_writev": 311, "bpf": 321, "userfaultfd": 323, "chmod": 90, "fchmod": 91, "chown": 92,
+         "fchown": 93, "lchown": 94, "utime": 132, "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "utimes": 235,
+         "fchownat": 260, "futimesat": 261, "fchmodat": 268, "utimensat": 280},
     ),
     "aarch64": (
         0xC00000B7,
         {"socket": 198, "clone": 220, "ptrace": 117, "setpgid": 154, "setsid": 157, "pivot_root": 41, "chroot": 51,
          "mount": 40, "add_key": 217, "request_key": 218, "keyctl": 219, "unshare": 97, "perf_event_open": 241,
          "prlimit64": 261, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271, "bpf": 280,
-         "userfaultfd": 282},
+         "userfaultfd": 282, "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "fchmod": 52, "fchmodat": 53,
+         "fchownat": 54, "fchown": 55, "utimensat": 88},
     ),
 }  # fmt: skip
 _EVERYWHERE = {"io_uring_setup": 425, "open_tree": 428, "move_mount": 429, "fsopen": 430, "pidfd_getfd": 438,
-               "clone3": 435}  # fmt: skip
+               "clone3": 435, "fchmodat2": 452, "setxattrat": 463}  # fmt: skip
 # io_uring opens sockets past any filter; a session or group of its own would escape the signal that ends the group.
 _NEVER = ("ptrace", "setpgid", "setsid", "pivot_root", "chroot", "mount", "add_key", "request_key", "keyctl", "unshare",
           "perf_event_open", "setns", "process_vm_readv", "process_vm_writev", "bpf", "userfaultfd", "io_uring_setup",
           "open_tree", "move_mount", "fsopen", "pidfd_getfd")  # fmt: skip
+# Landlock rules none of these, and they reach any file of our user. What starts no other program needs none of them.
+_NEVER_ALONE = ("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime",
+                         "utimes", "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr",
+                         "setxattrat")  # fmt: skip
 _CLONE_THREAD = 0x10000
 _X32 = 0x40000000
 _LOAD, _EQUAL, _AT_LEAST, _BITS, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
@@ -85,7 +92,8 @@ def _limit(what: int, amount: int) -> None:
     resource.setrlimit(what, (amount, amount))
 
 
-def _confine(limits: dict[str, Any]) -> None:
+def confine(limits: dict[str, Any]) -> None:
+    """Takes the limits upon this process for good. With no `folder` it opens nothing at all from now on."""
     _limit(resource.RLIMIT_CPU, limits["cpu_seconds"])
     _limit(resource.RLIMIT_FSIZE, limits["file_bytes"])
     _limit(resource.RLIMIT_CORE, 0)
@@ -138,8 +146,11 @@ def _fence(kernel: ctypes.CDLL, limits: dict[str, Any]) -> None:
     size = 8 if version < 4 else 16 if version < 6 else 24
     ruleset = call(_CREATE_RULESET, struct.pack("<QQQ", files, _PORTS, _SCOPES)[:size], ctypes.c_size_t(size), 0)
     _check(ruleset, "landlock_create_ruleset")
-    paths = {limits["folder"]: _WRITE, "/dev/null": _READ_FILE | _WRITE_FILE}
-    for path, rights in [*dict.fromkeys((*_SYSTEM, *limits["reads"]), _READ).items(), *paths.items()]:
+    paths: dict[str, int] = {}
+    if limits["folder"] is not None:
+        paths = dict.fromkeys((*_SYSTEM, *limits["reads"]), _READ)
+        paths |= {limits["folder"]: _WRITE, "/dev/null": _READ_FILE | _WRITE_FILE}
+    for path, rights in paths.items():
         try:
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -188,7 +199,7 @@ def _program(architecture: int, numbers: dict[str, int], limits: dict[str, Any])
     again = step(_LOAD, _NUMBER)
     yield step(_LOAD, _ARCHITECTURE) + step(_EQUAL, architecture, 1, 0) + step(_RETURN, _KILL)
     yield again + step(_AT_LEAST, _X32, 0, 1) + step(_RETURN, _KILL)
-    for name in _NEVER:
+    for name in _NEVER if limits["forks"] else (*_NEVER, *_NEVER_ALONE):
         yield where(name, refused)
     # Threads are made by `clone`, whose flags can be read here; those of `clone3` cannot, and libraries do without it.
     yield where("clone3", step(_RETURN, _ERROR | errno.ENOSYS))
@@ -210,7 +221,7 @@ def _program(architecture: int, numbers: dict[str, int], limits: dict[str, Any])
 def main() -> None:
     """Confines this process and replaces it. Ends with 125..127 where that fails, as shells and `env` do."""
     limits, *command = sys.argv[1:]
-    _confine(json.loads(limits))
+    confine(json.loads(limits))
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell is what is wanted
     except OSError as error:
