@@ -147,19 +147,19 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(database: Database, tmp_path: Path, clock: Clock) -> Bench:
+async def bench(database: Database, decoder: Decoder, tmp_path: Path, clock: Clock) -> Bench:
     account = await database.write(keys.open_account, "a@x", clock.now())
     _, key = await database.write(keys.mint, b"s", account, "k", clock.now())
     await database.write(ledger.grant, account.id, credits("100"), "", clock.now())
     provider = Scripted()
     workflow = Workflow(
         database,
-        Roster(provider, Ffmpeg(Decoder())),
+        Roster(provider, Ffmpeg(decoder)),
         clock,
         secret=b"s",
         callback_base="http://127.0.0.1:9/api/v1",
     )
-    results = Results(Storage(tmp_path.as_uri(), "http://x"), Decoder(), Fetcher(Guard()), tmp_path / "work")
+    results = Results(Storage(tmp_path.as_uri(), "http://x"), decoder, Fetcher(Guard()), tmp_path / "work")
     moves = Moves(workflow, results, Limits())
     return Bench(database, clock, provider, workflow, moves, account.id, key.id)
 
