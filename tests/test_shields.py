@@ -280,6 +280,19 @@ def test_the_turn_of_a_camera_is_what_is_tested() -> None:
     assert (picture.size, ImageOps.exif_transpose(picture).size) == ((40, 20), (20, 40))
 
 
+async def test_an_answer_to_what_should_not_have_happened_has_its_headers_too(tmp_path: Path) -> None:
+    app = create_app(settings(tmp_path), "https://phaya.example")
+    app.add_api_route("/broken", lambda: 1 / 0)  # what no handler foresees is answered outside of all middleware
+    with listen("127.0.0.1", 0) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/broken"
+        async with serving(app, listener), aiohttp.ClientSession() as session, session.get(url) as answer:
+            assert (answer.status, (await answer.json())["error"]) == (500, "internal_error")
+            names = ("X-Content-Type-Options", "Content-Security-Policy", "Strict-Transport-Security")
+            assert [
+                answer.headers.getall(name, []) for name in names if len(answer.headers.getall(name, [])) != 1
+            ] == []
+
+
 async def test_whoever_has_a_file_cannot_find_out_whether_it_was_used_here(secure: Phaya) -> None:
     """The link of an upload, which needs no key, follows from nothing that its sender alone did not get."""
     content = tone()

@@ -22,6 +22,7 @@ from phaya.web import doors
 from phaya.web.access import Access, Lines
 from phaya.web.express import Express
 from phaya.web.files import media_routes
+from phaya.web.shields import shielded, shields
 
 
 class App(FastAPI):
@@ -29,11 +30,13 @@ class App(FastAPI):
 
     express: Express | None = None
 
-    def __init__(self, lines: Lines, **values: Any) -> None:
+    def __init__(self, lines: Lines, *, secure: bool, **values: Any) -> None:
+        """`secure`: this Phaya is reached by https."""
         # FastAPI's own telemetry would see only what comes to its router, and sends texts of exceptions.
         off: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
         super().__init__(**values, telemetry=off)
-        self.access = Access(lines, self._templates, doors.parted)
+        self.access = Access(lines, self._templates, self._part)
+        self._shields = shields(secure=secure)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, and lets it be seen."""
@@ -47,7 +50,11 @@ class App(FastAPI):
             scope["app"] = self
             if await self.express.take(scope, receive, send, self.state.system):
                 return
-        await super().__call__(scope, receive, send)
+        # Out here, because what no handler foresees is answered outside of all of FastAPI's middleware.
+        await super().__call__(scope, receive, shielded(send, self._shields))
+
+    async def _part(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await doors.parted(scope, receive, shielded(send, self._shields))
 
     def _templates(self) -> Iterator[tuple[object, str]]:
         for route in iter_route_contexts(self.routes):
@@ -68,8 +75,10 @@ def create_app(
     def lifespan(app: FastAPI) -> contextlib.AbstractAsyncContextManager[None]:
         return _running(app, settings, tariff, public_url, clock, only)
 
+    secure = public_url.startswith("https:")
     app = App(
         Lines(settings.log_requests, settings.log_slow_seconds, settings.log_sample),
+        secure=secure,
         title="Phaya",
         version=__version__,
         description="AI media and chat behind one key and one prepaid balance.",
@@ -80,8 +89,8 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.trusted_proxies = [str(network) for network in settings.trusted_proxies]
-    doors.install(app, settings, tariff, public_url)
-    app.express = Express(tariff, doors.broken, secure=public_url.startswith("https:"))
+    doors.install(app, settings, tariff)
+    app.express = Express(tariff, doors.broken, secure=secure)
     return app
 
 

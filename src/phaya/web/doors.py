@@ -37,13 +37,12 @@ from phaya.web.caller import Phaya, QuotaHeaders
 from phaya.web.openai import install as install_openai
 from phaya.web.paths import Signpost
 from phaya.web.repeats import replayed
-from phaya.web.shields import Shields
 from phaya.web.threshold import Threshold
 
 log = structlog.get_logger()
 
 
-def install(app: FastAPI, settings: Settings, tariff: Tariff, public_url: str) -> None:
+def install(app: FastAPI, settings: Settings, tariff: Tariff) -> None:
     """Hangs every route, error shape and header into the app."""
     app.add_middleware(Signpost)
     app.add_middleware(QuotaHeaders)
@@ -59,7 +58,6 @@ def install(app: FastAPI, settings: Settings, tariff: Tariff, public_url: str) -
         ],
         max_age=86400,
     )
-    app.add_middleware(Shields, secure=public_url.startswith("https:"))
     parts = (characters, voices, media, platforms, chat, account, webhooks, topup, jobs)
     for router in (generations.routes(tariff), *(part.routes() for part in parts)):
         app.include_router(router, prefix="/api/v1")

@@ -3,7 +3,7 @@ own, which stay."""
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Send
 
 YEAR = 31_536_000
 """Seconds for which a browser that came by https asks for nothing else."""
@@ -23,25 +23,14 @@ def shields(*, secure: bool) -> tuple[tuple[bytes, bytes], ...]:
     return (*_ALWAYS, *hsts) if secure else _ALWAYS
 
 
-class Shields:
-    """Adds to every HTTP answer the headers that it does not have yet. `secure`: this Phaya is reached by https."""
+def shielded(send: Send, headers: tuple[tuple[bytes, bytes], ...]) -> Send:
+    """Sends what it is given with those of the headers that are missing."""
 
-    def __init__(self, app: ASGIApp, *, secure: bool) -> None:
-        self._app = app
-        self._headers = shields(secure=secure)
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = message.get("headers", ())
+            names = {name for name, _ in given}
+            message["headers"] = [*given, *(one for one in headers if one[0] not in names)]
+        await send(message)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on."""
-        await self._app(scope, receive, self.before(send) if scope["type"] == "http" else send)
-
-    def before(self, send: Send) -> Send:
-        """Sends what it is given with the headers that are missing."""
-
-        async def shielded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = message.get("headers", ())
-                names = {name for name, _ in given}
-                message["headers"] = [*given, *(one for one in self._headers if one[0] not in names)]
-            await send(message)
-
-        return shielded
+    return sending

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
-import tempfile
 import wave
 from pathlib import Path
 
 from phaya.decoding.decoder import Decoder
+from phaya.folders import fresh_folder
 
 FORMS = {
     "mp3": "audio/mpeg",
@@ -27,8 +28,8 @@ async def recoded(decoder: Decoder, folder: Path, sound: bytes, name: str) -> by
     if name == "pcm":
         with wave.open(io.BytesIO(sound)) as told:
             return told.readframes(told.getnframes())
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        source, into = Path(place) / "sound.wav", Path(place) / "recoded"
-        source.write_bytes(sound)
+    async with fresh_folder(folder) as place:
+        source, into = place / "sound.wav", place / "recoded"
+        await asyncio.to_thread(source.write_bytes, sound)
         await decoder.recode(source, into, name)
-        return into.read_bytes()
+        return await asyncio.to_thread(into.read_bytes)
