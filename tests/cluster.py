@@ -25,7 +25,7 @@ from phaya.schema import accounts, jobs
 from servers import free_port
 
 SEED = int(os.environ.get("PHAYA_SEED", "0")) or random.randrange(1 << 30)
-KILLS = int(os.environ.get("PHAYA_KILLS", "8"))
+KILLS = int(os.environ.get("PHAYA_KILLS", "5"))
 START = 100_000
 ENDINGS = ("", "", "", "[fail]", "[drop]", "[twice]", "[slow 1.5]", "[reject] [twice]", "[drop] [fail]")
 
