@@ -139,6 +139,16 @@ async def test_a_line_that_came_to_a_halt_is_noticed(database: Database) -> None
     assert [job.id for job in await claimed(database, NOW + 10, RENDER)] == [f"a-{RENDER}-1"]
 
 
+async def test_a_line_goes_on_before_the_lease_of_a_node_that_died_with_its_first_jobs(database: Database) -> None:
+    owner = await database.write(_customer, "a@phaya.example")
+    await opened(database, [draft(owner, number, RENDER) for number in range(2)])
+    assert len(await claimed(database, NOW, RENDER)) == 1
+
+    assert await database.write(lines.advance_all, NOW, 100) == 1
+
+    assert [job.id for job in await claimed(database, NOW, RENDER)] == [f"a-{RENDER}-1"]
+
+
 # ── limits ───────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, select, update
 
 from phaya.schema import jobs, padded
 
@@ -32,8 +32,11 @@ def waits(state: str, step: str) -> bool:
     return state == QUEUED and step == OPEN
 
 
-def advance(connection: Connection, account_id: str, lane: str, now: int) -> int:
-    """Lets parked jobs into the line as far as there are places, the oldest first; answers how many."""
+def advance(connection: Connection, account_id: str, lane: str, now: int, *, halted: bool = False) -> int:
+    """Lets parked jobs into the line as far as there are places, the oldest first; answers how many.
+
+    Where the line has `halted`, those that somebody has claimed take no place: that may be a node that died.
+    """
     parked = connection.execute(
         select(jobs.c.id)
         .where(_waiting(account_id, lane), jobs.c.parked, ~jobs.c.claimed)
@@ -45,6 +48,8 @@ def advance(connection: Connection, account_id: str, lane: str, now: int) -> int
     if not ids:
         return 0
     standing = select(jobs.c.id).where(_waiting(account_id, lane), ~jobs.c.parked, jobs.c.step == OPEN)
+    if halted:
+        standing = standing.where(~jobs.c.claimed)
     taken = connection.execute(select(func.count()).select_from(standing.limit(places(lane)).subquery())).scalar_one()
     ids = ids[: max(0, places(lane) - taken)]
     if ids:
@@ -54,9 +59,12 @@ def advance(connection: Connection, account_id: str, lane: str, now: int) -> int
 
 def advance_all(connection: Connection, now: int, limit: int) -> int:
     """The same for every account that has parked jobs: what was parked at the very moment in which the line before it
-    became empty, or while a node of an older version worked on that, is let in here."""
+    became empty, or while a node of an older version worked on that, or behind the jobs of a node that died, is let in
+    here."""
     pairs = select(jobs.c.account_id, jobs.c.lane).where(jobs.c.parked).distinct().limit(limit)
-    return sum(advance(connection, row.account_id, row.lane, now) for row in connection.execute(pairs).all())
+    return sum(
+        advance(connection, row.account_id, row.lane, now, halted=True) for row in connection.execute(pairs).all()
+    )
 
 
 def parked(connection: Connection) -> bool:
@@ -67,22 +75,21 @@ def parked(connection: Connection) -> bool:
 def count(connection: Connection, account_ids: Collection[str]) -> Mapping[str, dict[str, tuple[int, int, int]]]:
     """Of each account's jobs that have not ended, by lane: how many wait, how many are under way, and how many of those
     that wait stand in line."""
-    begun = case((jobs.c.state == QUEUED, 0), else_=1)
-    standing = case((and_(jobs.c.state == QUEUED, ~jobs.c.parked), 1), else_=0)
+    # As the index goes, so that it is read once from end to end and nothing is sorted: an account may have many.
+    columns = (jobs.c.account_id, jobs.c.state, jobs.c.lane, jobs.c.parked)
     rows = connection.execute(
-        select(
-            jobs.c.account_id,
-            jobs.c.lane,
-            func.count().label("n"),
-            func.sum(begun).label("begun"),
-            func.sum(standing).label("line"),
-        )
+        select(*columns, func.count().label("n"))
         .where(jobs.c.account_id.in_(padded(sorted(account_ids))), jobs.c.ended_at.is_(None))
-        .group_by(jobs.c.account_id, jobs.c.lane)
+        .group_by(*columns)
     )
     found: dict[str, dict[str, tuple[int, int, int]]] = {account: {} for account in account_ids}
     for row in rows:
-        found[row.account_id][row.lane] = row.n - int(row.begun), int(row.begun), int(row.line)
+        queued, begun, line = found[row.account_id].get(row.lane, (0, 0, 0))
+        if row.state != QUEUED:
+            begun += row.n
+        else:
+            queued, line = queued + row.n, line + (0 if row.parked else row.n)
+        found[row.account_id][row.lane] = queued, begun, line
     return found
 
 
