@@ -117,13 +117,13 @@ async def test_chats_are_listed_where_they_are_asked_for(phaya: Phaya) -> None:
 
 
 async def test_a_job_is_known_by_its_id_alone(phaya: Phaya) -> None:
-    job = (await phaya.create(SERVICES["text-to-image"], prompt="A slow sunrise [slow 1]"))["job_id"]
+    job = (await phaya.create(SERVICES["seedream"], prompt="A slow sunrise [slow 1]"))["job_id"]
 
     by_id = await phaya.get(f"jobs/{job}?wait=50")
     events = await phaya.get(f"jobs/{job}/events")
 
     assert (by_id.json["status"], by_id.json["state"]) == ("completed", "completed")
-    assert by_id.json == (await phaya.get(f"text-to-image/status/{job}")).json
+    assert by_id.json == (await phaya.get(f"seedream/status/{job}")).json
     assert by_id.json["result_url"].encode() in events.content
 
 

@@ -13,7 +13,6 @@ from typing import Any, cast
 import aiohttp
 import orjson
 import pytest
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -181,10 +180,7 @@ def _plain(app: App) -> ASGIApp:
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await app.access.answer(past_the_lanes, scope, receive, send)
-
-    async def past_the_lanes(scope: Scope, receive: Receive, send: Send) -> None:
-        await FastAPI.__call__(app, scope, receive, send)
+            await app.access.answer(app.at_route, scope, receive, send)
 
     return answer
 

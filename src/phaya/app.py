@@ -50,6 +50,10 @@ class App(FastAPI):
             scope["app"] = self
             if await self.express.take(scope, receive, send, self.state.system):
                 return
+        await self.at_route(scope, receive, send)
+
+    async def at_route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request past the lanes."""
         # Out here, because what no handler foresees is answered outside of all of FastAPI's middleware.
         await super().__call__(scope, receive, shielded(send, self._shields))
 
