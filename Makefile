@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup serve demo test check soak soak-answers soak-calls soak-use lock sbom audit format docs site bench bench-jobs clean
+.PHONY: help setup serve demo test check kills soak soak-answers soak-calls soak-use lock sbom audit format docs site bench bench-jobs clean
 
 help:
 	@echo "make demo    start a server, do Phaya's main job, leave the results in demo/"
 	@echo "make test    run every test"
 	@echo "make check   lint, types, layers, docs in step and without broken links"
+	@echo "make kills   kill -9 real nodes under load, 210 times (25 minutes)"
 	@echo "make soak    the long tests: a million wrong answers, a million requests (Linux; 15 minutes)"
 	@echo "make lock    write requirements.lock again, after a change of constraints.txt"
 	@echo "make sbom    write the bill of materials, sbom.cdx.json"
@@ -48,6 +49,9 @@ check: setup $(VENV)/.site
 	@echo "All checks passed."
 
 # Three parts, of one, five and eight minutes; each may be run by itself.
+kills: setup
+	PHAYA_KILLS=70 $(BIN)/pytest tests/test_kill.py -s -k no_kill
+
 soak: soak-answers soak-calls soak-use
 
 soak-answers: setup
