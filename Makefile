@@ -48,10 +48,10 @@ check: setup $(VENV)/.site
 	$(BIN)/python scripts/site.py
 	@echo "All checks passed."
 
-# Three parts, of one, five and eight minutes; each may be run by itself.
 kills: setup
 	PHAYA_KILLS=70 $(BIN)/pytest tests/test_kill.py -s -k no_kill
 
+# Three parts, of one, five and eight minutes; each may be run by itself.
 soak: soak-answers soak-calls soak-use
 
 soak-answers: setup

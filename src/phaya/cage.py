@@ -75,9 +75,8 @@ _NEVER = ("ptrace", "setpgid", "setsid", "pivot_root", "chroot", "mount", "add_k
           "perf_event_open", "setns", "process_vm_readv", "process_vm_writev", "bpf", "userfaultfd", "io_uring_setup",
           "open_tree", "move_mount", "fsopen", "pidfd_getfd")  # fmt: skip
 # Landlock rules none of these, and they reach any file of our user. What starts no other program needs none of them.
-_NEVER_ALONE = ("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime",
-                         "utimes", "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr",
-                         "setxattrat")  # fmt: skip
+_NEVER_ALONE = ("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes",
+                "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat")  # fmt: skip
 _CLONE_THREAD = 0x10000
 _X32 = 0x40000000
 _LOAD, _EQUAL, _AT_LEAST, _BITS, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06

@@ -174,9 +174,10 @@ class Intake:
         if measured.kind == "image":
             cleaned = file.with_suffix(".png" if clean else f".{measured.extension}")
             decoder = self._decoder
-            renewed = decoder.clean_animation if animated else decoder.clean_picture
+            cleaning = decoder.clean_animation if animated else decoder.clean_picture
+            renewed = cleaning if clean else decoder.renew_picture
             try:
-                measured = await (renewed if clean else decoder.renew_picture)(file, cleaned)
+                measured = await renewed(file, cleaned)
             except Unreadable as error:
                 raise Invalid(Fault(field, f"is not usable: {error}", "input_unreadable")) from error
             file = cleaned

@@ -217,7 +217,7 @@ def accept(connection: Connection, secret: bytes, token: str, email: str, passwo
         account = keys.find_account(connection, asked.account_id)
         if asked.without_totp:
             authenticators.remove(connection, account.id)
-    known = connection.execute(select(logins).where(logins.c.account_id == account.id)).one_or_none()
+    known = of_account(connection, account.id)
     if known is None:
         _, key = keys.mint(connection, secret, account, KEY_NAME, now, rate=RATE)  # its text is kept nowhere
         values = {"account_id": account.id, "key_id": key.id, "password": password, "changed_at": now}
@@ -227,7 +227,7 @@ def accept(connection: Connection, secret: bytes, token: str, email: str, passwo
         update(logins).where(logins.c.account_id == account.id).values(password=password, changed_at=now)
     )
     connection.execute(delete(sessions).where(sessions.c.account_id == account.id, sessions.c.owner))
-    key_id: str = known.key_id
+    key_id = known.key_id
     if keys.find(connection, key_id).ended(now):  # revoked by the operator, who now lets the account in again
         _, key = keys.mint(connection, secret, account, KEY_NAME, now, rate=RATE)
         connection.execute(update(logins).where(logins.c.account_id == account.id).values(key_id=key.id))

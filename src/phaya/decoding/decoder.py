@@ -11,12 +11,11 @@ from typing import Self, TypeVar, cast
 from phaya.clock import Clock, SystemClock
 from phaya.decoding.crew import Crew
 from phaya.decoding.findings import LARGEST_SIDE, Answer, Clip, Contents, Garbled, Kind, Measured
-from phaya.decoding.formats import HEAD, PICTURES, SOUNDS, STREAMS, Moving, Unreadable, extension_of, sniff
+from phaya.decoding.formats import HEAD, PICTURES, PIXELS, SOUNDS, STREAMS, Moving, Unreadable, extension_of, sniff
 from phaya.decoding.process import CHILD, Bounds
 from phaya.links import CONTENT_TYPES
 
 TIDY_SECONDS = 10
-MOST_PIXELS = 50_000_000
 T = TypeVar("T")
 
 
@@ -179,7 +178,7 @@ def _is(path: Path, form: str) -> bool:
 
 def _picture(found: Answer, path: Path, extension: str) -> Measured:
     width, height = found.whole("width", 1, LARGEST_SIDE), found.whole("height", 1, LARGEST_SIDE)
-    if width * height > MOST_PIXELS:
+    if width * height > PIXELS:
         raise Garbled("pixels")
     return Measured("image", CONTENT_TYPES[extension], extension, width, height, 0.0, path.stat().st_size)
 

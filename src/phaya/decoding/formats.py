@@ -24,9 +24,14 @@ STREAMS = {
 }
 """What FFmpeg calls the formats of films and sounds."""
 
+DEMUXERS = ",".join(STREAMS.values())
+"""All of them, as FFmpeg takes a list."""
+
 SOUNDS = frozenset({"mp3", "wav", "aac", "ogg", "flac"})
 """Formats that hold no film."""
 
+PIXELS = 50_000_000
+"""Of a picture at the most."""
 
 SLOWEST, FASTEST = 10, 60
 """Frames a second of films as they are edited."""

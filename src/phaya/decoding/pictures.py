@@ -15,9 +15,8 @@ from typing import Any, BinaryIO
 
 from PIL import AvifImagePlugin, Image, ImageCms
 
-from phaya.decoding.formats import PICTURES, Moving, Unreadable
+from phaya.decoding.formats import PICTURES, PIXELS, Moving, Unreadable
 
-PIXELS = 50_000_000
 LONGEST_SIDE = 8192
 ANIMATED_PIXELS = 200_000_000
 """Pixels of all frames of an animation together."""

@@ -20,15 +20,13 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from phaya.decoding.formats import FASTEST, SLOWEST, SOUNDS, STREAMS, Unreadable
+from phaya.decoding.formats import DEMUXERS, FASTEST, SLOWEST, SOUNDS, STREAMS, Unreadable
 
 # PyAV loads it with the first film, when nothing can be loaded any more.
 importlib.import_module("av.subtitles.stream")
 
 USUAL = 30
 """Frames a second where a film does not say, or cannot be meant."""
-
-ANY = ",".join(STREAMS.values())
 
 ENCODERS = {
     "mp3": ("mp3", "libmp3lame", "s16p", None),
@@ -90,7 +88,7 @@ def _seconds(container: InputContainer, *tracks: Any) -> float:
 
 def look_at(file: BinaryIO, _: str) -> dict[str, Any]:
     """What an edit must know: a `Clip`, field by field."""
-    with _opened(file, ANY, "it is a damaged film or sound") as clip:
+    with _opened(file, DEMUXERS, "it is a damaged film or sound") as clip:
         films, sounds = _films(clip), clip.streams.audio
         if not films and not sounds:
             raise Unreadable("it holds no film and no sound")

@@ -14,7 +14,7 @@ import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 
 from phaya.decoding.decoder import Decoder
 from phaya.decoding.findings import Clip, Contents
-from phaya.decoding.formats import STREAMS, Unreadable
+from phaya.decoding.formats import DEMUXERS, Unreadable
 from phaya.errors import Overloaded, StorageDown
 from phaya.providers import Rejected, Report, Unavailable
 from phaya.providers.child import Limits, Outcome, run_child
@@ -22,9 +22,6 @@ from phaya.providers.child import Limits, Outcome, run_child
 T = TypeVar("T")
 
 MOST_THREADS = 8  # more help little at this size, and each reserves address space
-
-FORMATS = ",".join(STREAMS.values())
-"""What films and sounds may be: what the decoder takes for such."""
 
 # Players take a film of this size for BT.709. Unless the conversion is told so, it is BT.601, and red turns orange.
 TAGS = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
@@ -127,7 +124,7 @@ def file_address(path: Path) -> str:
     return f"{_FILE_PROTOCOL}{path.absolute()}"
 
 
-def media_input(path: Path, *, formats: str = FORMATS) -> Sequence[str]:
+def media_input(path: Path, *, formats: str = DEMUXERS) -> Sequence[str]:
     """A film or sound as an input. One thread decodes it: each reserves address space."""
     only = ("-protocol_whitelist", "file", "-format_whitelist", formats)
     return (*only, "-threads", "2", "-i", file_address(path))
