@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+import uuid
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,20 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, select
 
 from conftest import BOTH, Clock
 from crowd import fill
-from phaya import jobs, keys, ledger
+from phaya import jobs, keys, ledger, schema
+from phaya.allowances import Allowance, Census
 from phaya.calls import Look, RemoteCall
 from phaya.clock import DAY, MINUTE, SECOND
-from phaya.closings import end_job
+from phaya.closings import Closing, close_many, end_job
 from phaya.credits import credits
 from phaya.database import Database, Embedded
 from phaya.decoding.decoder import Decoder
-from phaya.jobs import State
+from phaya.idempotency import Answer
+from phaya.jobs import Job, State, Step
 from phaya.limits import Limits, Windows
 from phaya.moves import Moves
+from phaya.openings import Opening, open_many
 from phaya.postgresql import PostgreSQL
 from phaya.providers import Budget
 from phaya.providers.ffmpeg import Ffmpeg
@@ -47,23 +51,36 @@ pytestmark = pytest.mark.anyio
 ENGINES = BOTH
 CROWD = 20_000
 LEASE = 20 * SECOND
+MANY = Allowance(jobs=10**9, queued=10**9, bytes=10**12)
 WHOLE = ("Seq Scan on jobs", "Seq Scan on entries", "SCAN jobs", "SCAN entries")
 """What a plan says where a whole table is read."""
 
 
 @contextmanager
 def explained(connection: Connection) -> Generator[list[str]]:
-    """Gathers the plan of every statement that is executed inside."""
+    """Gathers the plan of every statement that is executed inside; on SQLite they are there when it ends."""
     plans: list[str] = []
     explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN (COSTS OFF) "
 
-    def note(_: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
-        if not statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
-            return
-        first = parameters[0] if many else parameters
-        plan = connection.exec_driver_sql(explain + statement, first)
-        plans.append("\n".join([statement, *(str(row[-1]) for row in plan)]))
+    def plan(statement: str, parameters: Any) -> None:
+        if statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
+            rows = connection.exec_driver_sql(explain + statement, parameters)
+            plans.append("\n".join([statement, *(str(row[-1]) for row in rows)]))
 
+    def note(_: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        plan(statement, parameters[0] if many else parameters)
+
+    driver = connection.connection.driver_connection
+    if isinstance(driver, sqlite3.Connection):
+        said: list[str] = []  # whoever says it, and with its values
+        driver.set_trace_callback(said.append)
+        try:
+            yield plans
+        finally:
+            driver.set_trace_callback(None)
+        for statement in dict.fromkeys(said):
+            plan(statement, ())
+        return
     event.listen(connection, "before_cursor_execute", note)
     try:
         yield plans
@@ -109,6 +126,41 @@ async def test_no_move_reads_the_jobs_that_are_not_due(database: Database, clock
     assert not [plan for plan in plans if any(whole in plan for whole in WHOLE)], "\n\n".join(plans)
     assert plans[0].count("ix_jobs_due") == 4, "one probe for each lane"
     assert "COVERING INDEX" in plans[0] or "Index Only Scan" in plans[0], plans[0]
+
+
+async def test_no_purchase_reads_the_jobs_that_others_or_it_itself_have(database: Database, clock: Clock) -> None:
+    await gather(database, clock, CROWD)
+    account, key = await database.read(_owner)
+    drafts = [_chat(account, key, clock.now(), step) for step in (Step.OPEN, Step.TALKING)]
+    counted = Census()
+    await database.write(open_many, [Opening([_chat(account, key, clock.now())], usual=MANY, census=counted)])
+
+    def work(connection: Connection) -> list[str]:
+        with explained(connection) as plans:
+            outcomes = open_many(connection, [Opening([draft], usual=MANY, census=counted) for draft in drafts])
+            assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
+            closing = Closing(drafts[1], clock.now(), credits("0.5"), {}, None, lambda _: Answer("text/plain", b""))
+            close_many(connection, [closing])
+        return plans
+
+    plans = await database.write(work)
+
+    assert len(plans) > 10
+    assert not [plan for plan in plans if any(whole in plan for whole in WHOLE)], "\n\n".join(plans)
+    assert not [plan for plan in plans if "count(" in plan and "LIMIT" not in plan], "nothing is counted again"
+
+
+def _owner(connection: Connection) -> tuple[str, str]:
+    row = connection.execute(select(schema.keys.c.account_id, schema.keys.c.id)).one()
+    return row.account_id, row.id
+
+
+def _chat(account: str, key: str, now: int, step: Step = Step.OPEN) -> Job:
+    return Job(
+        id=str(uuid.uuid4()), account_id=account, key_id=key, service="phaya-gpt", request="{}", call="{}",
+        sandbox=True, price=credits("1"), state=State.PROCESSING if step is Step.TALKING else State.QUEUED, step=step,
+        lane="remote", deadline_at=now + MINUTE, created_at=now, next_at=now,
+    )  # fmt: skip
 
 
 async def test_the_jobs_of_a_crowd_are_put_off_unless_they_were_heard_of(database: Database, clock: Clock) -> None:

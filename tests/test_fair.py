@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import random
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, insert, select, update
 
-from conftest import BOTH, Phaya
+from conftest import BOTH, Clock, Phaya
 from phaya import allowances, jobs, keys, ledger, lines, schema
-from phaya.allowances import GENEROUS, Allowance
+from phaya.allowances import GENEROUS, Allowance, Census
 from phaya.calls import Chat, pack
 from phaya.catalog.images import TextToImage
 from phaya.clock import DAY, MINUTE
+from phaya.closings import end_job
 from phaya.credits import credits
-from phaya.database import Database
+from phaya.database import Database, Embedded
+from phaya.decoding.decoder import Decoder
 from phaya.errors import StorageFull, TooManyRequests
 from phaya.jobs import Job, State, Step
 from phaya.keys import Account, Key
 from phaya.openings import Opening, open_many
-from phaya.providers.roster import REMOTE, RENDER
-from phaya.workflow import cancel_job
+from phaya.providers.ffmpeg import Ffmpeg
+from phaya.providers.roster import REMOTE, RENDER, Roster
+from phaya.workflow import Workflow, cancel_job
 
 pytestmark = pytest.mark.anyio
 
@@ -256,3 +262,79 @@ async def test_ten_thousand_jobs_behind_the_line_are_not_looked_at(database: Dat
 
     assert [job.id for job in due] == [f"a-{REMOTE}-0", f"a-{REMOTE}-1"]
     assert await database.read(lines.count, [owner[0].id]) == {owner[0].id: {REMOTE: (10_000, 0, 2)}}
+
+
+def _held(connection: Connection, account_id: str) -> int:
+    found = lines.count(connection, [account_id])[account_id].values()
+    return sum(queued + begun for queued, begun, _ in found)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_counts_that_are_remembered_let_nobody_over_a_limit_and_keep_nobody_out(
+    database: Database, seed: int
+) -> None:
+    dice = random.Random(seed)
+    most = Allowance(jobs=6, queued=5, bytes=GENEROUS.bytes)
+    owners = [await database.write(_customer, f"{name}@phaya.example") for name in "ab"]
+    nodes = Census(), Census()  # each remembers what it has counted, and hears nothing of the other
+    for number in range(120):
+        owner = dice.choice(owners)
+        account = owner[0].id
+        if dice.random() < 0.4:
+            now = NOW + 1000 + number
+            if (due := await claimed(database, now)) and dice.random() < 0.8:
+                await database.write(end_job, due[0], now, State.COMPLETED, due[0].price, {})
+            continue
+        before = await database.read(lines.count, [account])
+        waiting = sum(lane[0] for lane in before[account].values())
+        room = waiting < most.queued and await database.read(_held, account) < most.jobs
+        opening = Opening([draft(owner, number)], usual=most, census=dice.choice(nodes))
+        [outcome] = await database.write(open_many, [opening])
+        assert isinstance(outcome, TooManyRequests) is not room
+    assert await database.read(ledger.audit) == []
+
+
+@pytest.fixture
+async def embedded(tmp_path: Path) -> AsyncGenerator[Embedded]:
+    """Only here do transactions share a commit."""
+    database = Embedded(tmp_path)
+    yield database
+    await database.close()
+
+
+async def test_a_count_that_was_undone_is_forgotten(embedded: Embedded, clock: Clock) -> None:
+    owner = await embedded.write(_customer, "a@phaya.example")
+    two = Allowance(jobs=2, queued=2, bytes=GENEROUS.bytes)
+    roster = Roster(None, Ffmpeg(Decoder()))
+    workflow = Workflow(embedded, roster, clock, secret=SECRET, callback_base=None, allowance=two)
+    await workflow.open(draft(owner, 0), draft(owner, 1))
+    [first] = await claimed(embedded, NOW + 1000)
+    gate = threading.Event()
+
+    def lose(connection: Connection) -> None:
+        """As when the disk is full: what shares the commit is lost with it."""
+        connection.exec_driver_sql("ROLLBACK")
+        raise RuntimeError("lost")
+
+    async with asyncio.TaskGroup() as together:
+        together.create_task(_outcome(embedded.write(lambda _: gate.wait())))
+        await asyncio.sleep(0)
+        end = together.create_task(_outcome(embedded.write(end_job, first, NOW, State.COMPLETED, first.price, {})))
+        together.create_task(_outcome(workflow.open(draft(owner, 2))))
+        for _ in range(10):
+            await asyncio.sleep(0)  # all of them are on their way to the writer
+        together.create_task(_outcome(embedded.write(lose)))
+        await asyncio.sleep(0)
+        gate.set()
+
+    assert isinstance(end.result(), RuntimeError)
+
+    with pytest.raises(TooManyRequests):  # the job that was to end has not
+        await workflow.open(draft(owner, 2))
+
+
+async def _outcome(work: Coroutine[Any, Any, object]) -> object:
+    try:
+        return await work
+    except Exception as error:  # noqa: BLE001 - it is what is asked for
+        return error

@@ -3,19 +3,19 @@ and an operator may give one account another."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from phaya import keys, lines
+from phaya import keys, ledger, lines
 from phaya.clock import DAY
 from phaya.errors import Fault, Invalid, StorageFull, TooManyRequests
 from phaya.jobs import Job
-from phaya.schema import accounts, allowances, holdings, padded
+from phaya.prepared import Prepared, among
+from phaya.schema import accounts, allowances, holdings
 
 LARGEST = {"jobs": 2**31 - 1, "queued": 2**31 - 1, "bytes": 2**63 - 1}
 AGAIN = 15
@@ -36,15 +36,67 @@ GENEROUS = Allowance(jobs=20_000, queued=10_000, bytes=100_000_000_000)
 """What settings say unless an operator says otherwise."""
 
 
+_NAMES = tuple(field.name for field in fields(Allowance))
+_OF = Prepared(
+    select(allowances.c.account_id, *(allowances.c[name] for name in _NAMES)).where(
+        among(allowances.c.account_id, "accounts")
+    )
+)
+_STORED = Prepared(
+    select(holdings.c.account_id, func.sum(holdings.c.bytes).label("bytes"))
+    .where(among(holdings.c.account_id, "accounts"), holdings.c.day >= bindparam("since"))
+    .group_by(holdings.c.account_id)
+)
+
+
 def of(connection: Connection, account_ids: Collection[str], usual: Allowance) -> dict[str, Allowance]:
     """Accounts' allowances: the usual one, but for what was set apart for them."""
     found = dict.fromkeys(account_ids, usual)
-    asked = select(allowances).where(allowances.c.account_id.in_(padded(sorted(account_ids))))
-    for row in connection.execute(asked):
-        own = {field.name: getattr(row, field.name) for field in fields(Allowance)}
-        known = {name: value for name, value in own.items() if value is not None}
-        found[row.account_id] = replace(usual, **known)
+    for account_id, *own in _OF.run(connection, accounts=sorted(account_ids)):
+        known = {name: value for name, value in zip(_NAMES, own, strict=True) if value is not None}
+        found[account_id] = replace(usual, **known)
     return found
+
+
+class Census:
+    """How many jobs accounts had when they were last counted, by which they need not be counted each time.
+
+    Whoever opens a job writes an entry, and a job that has ended does not come back: so an account has at most as many
+    jobs as were counted then, and as many more as entries were written since, whoever wrote them. Only where that could
+    be too many are they counted again.
+    """
+
+    MOST = 50_000
+    """Accounts that are remembered."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}  # jobs, less the newest entry at that moment
+
+    def bound(self, account_id: str, newest: int) -> int | None:
+        """How many jobs an account can have at the most, by the newest entry; None where it was never counted."""
+        count = self._counts.get(account_id)
+        return None if count is None else count + newest
+
+    def counted(self, account_id: str, jobs: int, newest: int) -> None:
+        """So many jobs were found in the transaction that has locked the account."""
+        if len(self._counts) >= self.MOST:
+            self._counts.clear()
+        self._counts[account_id] = jobs - newest
+
+    def forget(self) -> None:
+        """A transaction was not kept: what was counted in it may never have been."""
+        self._counts.clear()
+
+
+@dataclass(slots=True)
+class _Held:
+    """An account's jobs: those before this transaction, which are all taken to be waiting where they were not counted,
+    and the new ones."""
+
+    before: tuple[int, int]
+    counted: bool
+    queued: int = 0
+    begun: int = 0
 
 
 class Room:
@@ -52,27 +104,36 @@ class Room:
     many ask at once."""
 
     def __init__(
-        self, connection: Connection, account_ids: Collection[str], now: int, usual: Allowance, media_days: float
+        self, connection: Connection, drafts: Sequence[Job], usual: Allowance, media_days: float, census: Census
     ) -> None:
+        """Room for jobs of the accounts of these drafts, in their lanes."""
+        self.parked: dict[str, int] = {}
+        """Those of the new jobs that are parked, and when they are due by their deadlines all the same."""
+        whose = {draft.account_id for draft in drafts}
+        self._connection = connection
         self._days = media_days
-        self._allowed = of(connection, account_ids, usual)
-        self._stored = stored(connection, account_ids, now, media_days)
-        counts = lines.count(connection, account_ids)
-        self._queued = {account: sum(lane[0] for lane in found.values()) for account, found in counts.items()}
-        self._begun = {account: sum(lane[1] for lane in found.values()) for account, found in counts.items()}
-        self._standing = Counter(
-            {(account, name): lane[2] for account, found in counts.items() for name, lane in found.items()}
-        )
+        self._census = census
+        self._allowed = of(connection, whose, usual)
+        self._stored = stored(connection, whose, drafts[0].created_at, media_days)
+        self._standing = {lane: lines.standing(connection, whose, lane) for lane in {draft.lane for draft in drafts}}
+        self._newest = ledger.newest(connection)
+        bounds = {account: census.bound(account, self._newest) for account in whose}
+        self._held = {account: _Held((bound, 0), False) for account, bound in bounds.items() if bound is not None}
+        self._count(whose - self._held.keys())
 
-    def place(self, drafts: Sequence[Job]) -> list[Job]:
-        """New jobs of one account in their places: in line, or parked behind others of the account.
+    def place(self, drafts: Sequence[Job]) -> None:
+        """Finds new jobs of one account their places: in line, or parked behind others of the account.
 
         Raises TooManyRequests or StorageFull, naming the limit, and then nothing is placed.
         """
         account = drafts[0].account_id
-        allowed = self._allowed[account]
+        allowed, held = self._allowed[account], self._held[account]
         waiting = sum(lines.waits(draft.state.value, draft.step.value) for draft in drafts)
-        queued, begun = self._queued[account] + waiting, self._begun[account] + len(drafts) - waiting
+        most = sum(held.before) + held.queued + held.begun + len(drafts)
+        if not held.counted and most > min(allowed.queued, allowed.jobs):
+            self._count([account])
+        queued = held.before[0] + held.queued + waiting
+        begun = held.before[1] + held.begun + len(drafts) - waiting
         if queued > allowed.queued:
             raise TooManyRequests(
                 f"This account has {allowed.queued} jobs waiting to be begun, and may not have more at a time "
@@ -86,38 +147,45 @@ class Room:
                 AGAIN,
             )
         _check_room(self._stored[account], 0, allowed, self._days)
-        self._queued[account], self._begun[account] = queued, begun
-        return [self._placed(draft) for draft in drafts]
+        held.queued += waiting
+        held.begun += len(drafts) - waiting
+        for draft in drafts:
+            if lines.waits(draft.state.value, draft.step.value):
+                self._stand(draft)
 
-    def leave(self, placed: Sequence[Job]) -> None:
-        """These were not opened after all."""
-        for job in placed:
+    def leave(self, drafts: Sequence[Job]) -> None:
+        """These have their places, and were not opened after all."""
+        for job in drafts:
+            held = self._held[job.account_id]
             if lines.waits(job.state.value, job.step.value):
-                self._queued[job.account_id] -= 1
-                self._standing[job.account_id, job.lane] -= 1
+                held.queued -= 1
+                self._standing[job.lane][job.account_id] -= 1
+                self.parked.pop(job.id, None)
             else:
-                self._begun[job.account_id] -= 1
+                held.begun -= 1
 
-    def _placed(self, draft: Job) -> Job:
-        if not lines.waits(draft.state.value, draft.step.value):
-            return draft
-        self._standing[draft.account_id, draft.lane] += 1
-        if self._standing[draft.account_id, draft.lane] <= lines.places(draft.lane):
-            return draft
-        until = draft.deadline_at if draft.cancel_at is None else min(draft.deadline_at, draft.cancel_at)
-        return replace(draft, parked=True, next_at=until)
+    def _count(self, account_ids: Collection[str]) -> None:
+        if not account_ids:
+            return
+        for account, found in lines.count(self._connection, account_ids).items():
+            before = sum(lane[0] for lane in found.values()), sum(lane[1] for lane in found.values())
+            self._census.counted(account, sum(before), self._newest)
+            held = self._held.setdefault(account, _Held(before, True))
+            held.before, held.counted = before, True
+
+    def _stand(self, draft: Job) -> None:
+        line = self._standing[draft.lane]
+        line[draft.account_id] += 1
+        if line[draft.account_id] > lines.places(draft.lane):
+            until = draft.deadline_at if draft.cancel_at is None else min(draft.deadline_at, draft.cancel_at)
+            self.parked[draft.id] = until
 
 
 def stored(connection: Connection, account_ids: Collection[str], now: int, media_days: float) -> dict[str, int]:
     """Bytes that are kept for accounts: what came in the days for which files are kept."""
     since = int(now - media_days * DAY) // DAY
-    theirs = holdings.c.account_id.in_(padded(sorted(account_ids))) & (holdings.c.day >= since)
-    rows = connection.execute(
-        select(holdings.c.account_id, func.sum(holdings.c.bytes).label("bytes"))
-        .where(theirs)
-        .group_by(holdings.c.account_id)
-    )
-    return dict.fromkeys(account_ids, 0) | {row.account_id: int(row.bytes) for row in rows}
+    rows = _STORED.run(connection, accounts=sorted(account_ids), since=since)
+    return dict.fromkeys(account_ids, 0) | {account_id: int(size) for account_id, size in rows}
 
 
 def _check_room(held: int, size: int, allowed: Allowance, media_days: float) -> None:

@@ -142,7 +142,7 @@ class Embedded:
         try:
             with self._readers.connect() as connection:
                 return work(connection)
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
             if _is_trouble(error, TROUBLES - {sqlite3.SQLITE_READONLY}):  # a reader that writes is our own mistake
                 raise DatabaseDown() from error
             raise
@@ -177,17 +177,24 @@ class Embedded:
 
     def _commit(self, group: list[_Order]) -> None:
         try:
-            before = self._changes()
+            driver = self._connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            before = driver.total_changes
             with self._connection.begin():
                 for order in group:
+                    # SQLAlchemy's own savepoints would cost as much as three statements.
+                    driver.execute("SAVEPOINT piece")
                     try:
-                        with self._connection.begin_nested():
-                            order.result = order.work(self._connection)
+                        order.result = order.work(self._connection)
                     except Exception as error:  # it belongs to whoever ordered the work
-                        if self._lost():
+                        if not driver.in_transaction:
+                            # SQLite gave up the whole transaction by itself, as it does when the disk is full: what a
+                            # savepoint held before is gone, and what came after would be kept alone.
                             raise
+                        driver.execute("ROLLBACK TO piece")
                         order.error = DatabaseDown() if _is_trouble(error) else error
-            if self._changes() != before:  # what changes nothing writes nothing, and proves nothing
+                    driver.execute("RELEASE piece")
+            if driver.total_changes != before:  # what changes nothing writes nothing, and proves nothing
                 self._refused = False
         except Exception as error:  # noqa: BLE001 - nothing of the group was kept: everybody must know
             trouble = _is_trouble(error)
@@ -197,19 +204,6 @@ class Embedded:
                 order.error = DatabaseDown() if trouble else error
             with contextlib.suppress(OSError):  # the log may lie on the same full disk, and this thread must go on
                 log.error("database.not_written", error=(str(error).splitlines() or [""])[0], transactions=len(group))
-
-    def _changes(self) -> int:
-        driver = self._connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        return driver.total_changes
-
-    def _lost(self) -> bool:
-        """Whether SQLite gave up the whole transaction by itself, as it does when the disk is full.
-
-        What a savepoint held before is gone then, and what came after would be kept alone.
-        """
-        driver = self._connection.connection.driver_connection
-        return isinstance(driver, sqlite3.Connection) and not driver.in_transaction
 
 
 def _rewrite_head(connection: Connection) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from functools import cache
+from operator import attrgetter
 from typing import Any, Self
 
 from sqlalchemy import (
@@ -28,7 +30,8 @@ from sqlalchemy import (
 
 from phaya import lines
 from phaya.credits import NOTHING, Credits
-from phaya.schema import jobs, padded
+from phaya.prepared import Prepared, among
+from phaya.schema import jobs
 
 ERASED = "{}"
 """What stands for the request and the call of a job whose contents were deleted after their time."""
@@ -144,12 +147,23 @@ class Search:
 
 
 _NAMES = tuple(field.name for field in fields(Job))
+_VALUES = attrgetter(*_NAMES)
+_FLAGS = ("sandbox", "claimed", "parked")
+_INSERT = Prepared(insert(jobs).values({name: bindparam(name) for name in _NAMES}))
+_FIND = Prepared(select(*(jobs.c[name] for name in _NAMES)).where(among(jobs.c.id, "ids")))
+# In one order everywhere, so that two nodes do not wait for each other.
+_LOCK = Prepared(select(jobs.c.id, jobs.c.rev).where(among(jobs.c.id, "ids")).order_by(jobs.c.id).with_for_update())
 
 
-def insert_jobs(connection: Connection, drafts: Sequence[Job]) -> None:
-    """Writes the rows of new jobs."""
-    if drafts:
-        connection.execute(insert(jobs), [_row(job) for job in drafts])
+def insert_jobs(connection: Connection, drafts: Sequence[Job], parked: Mapping[str, int] | None = None) -> None:
+    """Writes the rows of new jobs. Those that are parked, by their ids, are due at another moment."""
+    rows = [_row(job) for job in drafts]
+    if parked:
+        rows = [
+            row if (until := parked.get(row["id"])) is None else row | {"parked": True, "next_at": until}
+            for row in rows
+        ]
+    _INSERT.run_all(connection, rows)
 
 
 def find(connection: Connection, job_id: str, account_id: str | None = None, *, lock: bool = False) -> Job | None:
@@ -166,8 +180,8 @@ def find(connection: Connection, job_id: str, account_id: str | None = None, *, 
 
 def find_all(connection: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
     """Those of these jobs that there are, whoever's they are."""
-    query = select(jobs).where(jobs.c.id.in_(padded(list(job_ids))))
-    return {row.id: _job(row) for row in connection.execute(query)}
+    found = (_whole(dict(zip(_NAMES, row, strict=True))) for row in _FIND.run(connection, ids=list(job_ids)))
+    return {job.id: job for job in found}
 
 
 def history(connection: Connection, account_id: str, search: Search, limit: int) -> list[Job]:
@@ -346,9 +360,7 @@ def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **
 
 def lock(connection: Connection, job_ids: Collection[str]) -> dict[str, int]:
     """The revisions of jobs that nobody else writes until the transaction ends."""
-    # In one order everywhere, so that two nodes do not wait for each other.
-    query = select(jobs.c.id, jobs.c.rev).where(jobs.c.id.in_(padded(sorted(set(job_ids))))).order_by(jobs.c.id)
-    return {row.id: row.rev for row in connection.execute(query.with_for_update())}
+    return {job_id: int(rev) for job_id, rev in _LOCK.run(connection, ids=sorted(set(job_ids)))}
 
 
 def change_many(connection: Connection, ends: Sequence[tuple[Job, Mapping[str, Any]]]) -> None:
@@ -358,18 +370,22 @@ def change_many(connection: Connection, ends: Sequence[tuple[Job, Mapping[str, A
     """
     if not ends:
         return
-    names = [name for name in ends[0][1] if name != "next_at"]
-    ended = (
-        update(jobs)
-        .where(jobs.c.id == bindparam("of"), jobs.c.rev == bindparam("read_rev"))
-        .values({name: bindparam(f"new_{name}") for name in names})
-        .values(next_at=null(), rev=jobs.c.rev + 1, claimed=False)
-    )
+    names = tuple(name for name in ends[0][1] if name != "next_at")
     rows = [
         {"of": job.id, "read_rev": job.rev} | {f"new_{name}": _plain(values[name]) for name in names}
         for job, values in ends
     ]
-    connection.execute(ended, rows)
+    _ended(names).run_all(connection, rows)
+
+
+@cache
+def _ended(names: tuple[str, ...]) -> Prepared:
+    return Prepared(
+        update(jobs)
+        .where(jobs.c.id == bindparam("of"), jobs.c.rev == bindparam("read_rev"))
+        .values({name: bindparam(f"new_{name}") for name in names})
+        .values(next_at=null(), rev=jobs.c.rev + 1, claimed=false())
+    )
 
 
 def extend(connection: Connection, job: Job, until: int, progress: int) -> bool:
@@ -500,7 +516,7 @@ def _until(lease: int, now: int) -> ColumnElement[Any]:
 
 
 def _row(job: Job) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(job, name) for name in _NAMES}
+    row: dict[str, Any] = dict(zip(_NAMES, _VALUES(job), strict=True))
     row |= {"price": job.price.units, "returned": job.returned.units, "state": job.state.value, "step": job.step.value}
     return row
 
@@ -513,10 +529,17 @@ def _plain(value: Any) -> Any:
 
 def _job(row: Row[Any], claimed: bool | None = None) -> Job:
     values: dict[str, Any] = {name: getattr(row, name) for name in _NAMES}
-    values["price"] = Credits(row.price)
-    values["returned"] = Credits(row.returned)
-    values["state"] = State(row.state)
-    values["step"] = Step(row.step)
     if claimed is not None:
         values["claimed"] = claimed
+    return _whole(values)
+
+
+def _whole(values: dict[str, Any]) -> Job:
+    """The job of a row's plain values."""
+    values["price"] = Credits(values["price"])
+    values["returned"] = Credits(values["returned"])
+    values["state"] = State(values["state"])
+    values["step"] = Step(values["step"])
+    for flag in _FLAGS:
+        values[flag] = bool(values[flag])
     return Job(**values)

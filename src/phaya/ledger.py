@@ -18,6 +18,7 @@ from phaya import grants
 from phaya.clock import written
 from phaya.credits import LARGEST, NOTHING, Credits
 from phaya.errors import WRONG_KEY, Conflict, Fault, Invalid, NotEnoughCredits, NotFound, Unauthorized
+from phaya.prepared import Prepared
 from phaya.schema import accounts, entries, jobs, keys
 
 CHARGE = "charge"
@@ -64,6 +65,14 @@ class Refund:
     amount: Credits
     kept: Credits
     balance: Credits
+
+
+_NEWEST = Prepared(select(func.coalesce(func.max(entries.c.id), 0)))
+
+
+def newest(connection: Connection) -> int:
+    """The id of the newest entry of all accounts."""
+    return int(_NEWEST.run(connection)[0][0])
 
 
 def balance(connection: Connection, account_id: str) -> Credits:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select, update
 
-from phaya.schema import jobs, padded
+from phaya.prepared import Prepared, among
+from phaya.schema import accounts, jobs
 
 PLACES: Mapping[str, int] = {"remote": 2}
 """How many jobs of an account stand in line in a lane, where it is not one: so that the next one is at hand while one
@@ -20,6 +21,14 @@ is being submitted."""
 
 QUEUED = "queued"
 OPEN = "open"
+
+_COUNTED = (jobs.c.account_id, jobs.c.state, jobs.c.lane, jobs.c.parked)
+# As the index goes, so that it is read once from end to end and nothing is sorted: an account may have many.
+_COUNT = Prepared(
+    select(*_COUNTED, func.count().label("n"))
+    .where(among(jobs.c.account_id, "accounts"), jobs.c.ended_at.is_(None))
+    .group_by(*_COUNTED)
+)
 
 
 def places(lane: str) -> int:
@@ -75,25 +84,24 @@ def parked(connection: Connection) -> bool:
 def count(connection: Connection, account_ids: Collection[str]) -> Mapping[str, dict[str, tuple[int, int, int]]]:
     """Of each account's jobs that have not ended, by lane: how many wait, how many are under way, and how many of those
     that wait stand in line."""
-    # As the index goes, so that it is read once from end to end and nothing is sorted: an account may have many.
-    columns = (jobs.c.account_id, jobs.c.state, jobs.c.lane, jobs.c.parked)
-    rows = connection.execute(
-        select(*columns, func.count().label("n"))
-        .where(jobs.c.account_id.in_(padded(sorted(account_ids))), jobs.c.ended_at.is_(None))
-        .group_by(*columns)
-    )
     found: dict[str, dict[str, tuple[int, int, int]]] = {account: {} for account in account_ids}
-    for row in rows:
-        queued, begun, line = found[row.account_id].get(row.lane, (0, 0, 0))
-        if row.state != QUEUED:
-            begun += row.n
+    for account_id, state, name, parked, n in _COUNT.run(connection, accounts=sorted(account_ids)):
+        queued, begun, line = found[account_id].get(name, (0, 0, 0))
+        if state != QUEUED:
+            begun += n
         else:
-            queued, line = queued + row.n, line + (0 if row.parked else row.n)
-        found[row.account_id][row.lane] = queued, begun, line
+            queued, line = queued + n, line + (0 if parked else n)
+        found[account_id][name] = queued, begun, line
     return found
 
 
-def _waiting(account_id: str, lane: str) -> ColumnElement[bool]:
+def standing(connection: Connection, account_ids: Collection[str], lane: str) -> dict[str, int]:
+    """How many jobs of each account stand in line in a lane, as far as there are places."""
+    rows = _STANDING.run(connection, accounts=sorted(account_ids), lane=lane, places=places(lane))
+    return {account_id: int(found) for account_id, found in rows}
+
+
+def _waiting(account_id: str | ColumnElement[str], lane: str | ColumnElement[str]) -> ColumnElement[bool]:
     # As the index says it: see ix_jobs_open.
     return and_(
         jobs.c.account_id == account_id,
@@ -101,3 +109,15 @@ def _waiting(account_id: str, lane: str) -> ColumnElement[bool]:
         jobs.c.lane == lane,
         jobs.c.ended_at.is_(None),
     )
+
+
+_FIRST = select(jobs.c.id).where(_waiting(accounts.c.id, bindparam("lane")), ~jobs.c.parked).correlate(accounts)
+_STANDING = Prepared(
+    select(
+        accounts.c.id,
+        select(func.count())
+        .select_from(_FIRST.limit(bindparam("places")).subquery())
+        .scalar_subquery()
+        .label("standing"),
+    ).where(among(accounts.c.id, "accounts"))
+)

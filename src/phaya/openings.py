@@ -5,13 +5,13 @@ Many requests share one transaction, see crowd.py; each of them is accepted or r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select
 
 from phaya import idempotency, jobs, ledger
-from phaya.allowances import GENEROUS, Allowance, Room
+from phaya.allowances import GENEROUS, Allowance, Census, Room
 from phaya.credits import NOTHING, Credits
 from phaya.errors import Conflict, NotEnoughCredits, PhayaError
 from phaya.idempotency import Answer, Stamp, Taken
@@ -35,6 +35,8 @@ class Opening:
     """What an account may hold, where it has no allowance of its own."""
     media_days: float = 14
     """How long files are kept."""
+    census: Census = field(default_factory=Census)
+    """How many jobs accounts had when somebody counted them."""
 
     @property
     def first(self) -> Job:
@@ -42,9 +44,9 @@ class Opening:
         return self.drafts[0]
 
 
-def open_job(connection: Connection, job: Job) -> Credits:
+def open_job(connection: Connection, job: Job, parked: Mapping[str, int] | None = None) -> Credits:
     """Writes a job and its charge, together; returns the balance. Raises NotEnoughCredits or Unauthorized."""
-    jobs.insert_jobs(connection, [job])
+    jobs.insert_jobs(connection, [job], parked)
     return ledger.charge(connection, job.account_id, job.key_id, job.id, job.price, job.created_at)
 
 
@@ -64,9 +66,10 @@ def open_one(connection: Connection, opening: Opening) -> Credits:
         raise NotEnoughCredits(price, left)
     # As a charge locks it: a new job of the account, written by others, does not wait for this.
     connection.execute(select(accounts.c.id).where(accounts.c.id == first.account_id).with_for_update(key_share=True))
-    room = Room(connection, [first.account_id], first.created_at, opening.usual, opening.media_days)
-    for job in room.place(drafts):
-        left = open_job(connection, job)
+    room = Room(connection, drafts, opening.usual, opening.media_days, opening.census)
+    room.place(drafts)
+    for job in drafts:
+        left = open_job(connection, job, room.parked)
     assert left is not None
     _keep(connection, opening, left)
     return left
@@ -89,10 +92,9 @@ def open_many(connection: Connection, openings: Sequence[Opening]) -> list[Credi
             idempotency.claim(connection, opening.stamp, opening.first.id, opening.first.created_at)
         except (Taken, Conflict) as refused:
             outcomes[number] = refused
-    firsts = [opening.first for opening in openings]
-    purses = Purses(connection, firsts)
-    whose = {first.account_id for first in firsts}
-    room = Room(connection, whose, firsts[0].created_at, openings[0].usual, openings[0].media_days)
+    drafts = [draft for opening in openings for draft in opening.drafts]
+    purses = Purses(connection, drafts)
+    room = Room(connection, drafts, openings[0].usual, openings[0].media_days, openings[0].census)
     opened: list[Job] = []
     for number, opening in enumerate(openings):
         if outcomes[number] is not None or number in alone:
@@ -101,17 +103,19 @@ def open_many(connection: Connection, openings: Sequence[Opening]) -> list[Credi
             alone.add(number)
             _free(connection, opening)
             continue
-        placed: list[Job] = []
+        placed = False
         try:
-            placed = room.place(opening.drafts)
-            outcomes[number] = purses.charge(placed, opening.first.created_at)
+            room.place(opening.drafts)
+            placed = True
+            outcomes[number] = purses.charge(opening.drafts, opening.first.created_at)
         except PhayaError as refused:
             outcomes[number] = refused
-            room.leave(placed)
+            if placed:
+                room.leave(opening.drafts)
             _free(connection, opening)
         else:
-            opened.extend(placed)
-    jobs.insert_jobs(connection, opened)
+            opened.extend(opening.drafts)
+    jobs.insert_jobs(connection, opened, room.parked)
     purses.write()
     for opening, outcome in zip(openings, outcomes, strict=True):
         if isinstance(outcome, Credits):

@@ -7,8 +7,8 @@ that expire are left to them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, insert, select, update
@@ -17,42 +17,77 @@ from phaya.credits import NOTHING, Credits
 from phaya.errors import WRONG_KEY, NotEnoughCredits, Unauthorized
 from phaya.jobs import Job
 from phaya.ledger import CHARGE, RETURN
-from phaya.schema import accounts, entries, keys, padded
+from phaya.prepared import Prepared, among
+from phaya.schema import accounts, entries, keys
+
+
+def _lock(table: Table, units: ColumnElement[int], *columns: ColumnElement[Any]) -> Prepared:
+    # FOR NO KEY UPDATE: a new job of the account, written by another node, does not have to wait, and we not for it.
+    # In one order everywhere, so that two nodes do not wait for each other.
+    rows = select(table.c.id, units, table.c.suspended_at, *columns).where(among(table.c.id, "ids"))
+    return Prepared(rows.order_by(table.c.id).with_for_update(key_share=True))
+
+
+def _move(table: Table, units: ColumnElement[int]) -> Prepared:
+    return Prepared(update(table).where(table.c.id == bindparam("of")).values({units: bindparam("units")}))
+
+
+_LOCK_ACCOUNTS = _lock(accounts, accounts.c.balance, accounts.c.expiring_at)
+_LOCK_KEYS = _lock(keys, keys.c.spent, keys.c.cap, keys.c.expires_at, keys.c.revoked_at)
+_MOVE_ACCOUNTS = _move(accounts, accounts.c.balance)
+_MOVE_KEYS = _move(keys, keys.c.spent)
+_COLUMNS = ("account_id", "key_id", "job_id", "reason", "amount", "note", "created_at", "actor")
+_ENTER = Prepared(insert(entries).values({name: bindparam(name) for name in _COLUMNS}).inline())
 
 
 @dataclass(slots=True)
 class _Purse:
-    """An account, or a key with what it has spent instead of a balance, and whether that has changed."""
+    """What moves by the unit, and whether it has."""
 
-    row: Any
     units: int
-    touched: bool = False
+    suspended_at: int | None
+    touched: bool = field(default=False, init=False)
 
     def move(self, units: int) -> None:
         self.units += units
         self.touched = True
 
 
+@dataclass(slots=True)
+class _Account(_Purse):
+    """A balance."""
+
+    expiring_at: int | None
+
+
+@dataclass(slots=True)
+class _Key(_Purse):
+    """What a key has spent."""
+
+    cap: int | None
+    expires_at: int | None
+    revoked_at: int | None
+
+    def taken(self, now: int) -> bool:
+        return (self.revoked_at, self.suspended_at) == (None, None) and (
+            self.expires_at is None or self.expires_at > now
+        )
+
+
 class Purses:
     """Accounts and keys, locked until the transaction ends; what moves is kept here until `write`."""
 
     def __init__(self, connection: Connection, jobs: Collection[Job]) -> None:
-        """Locks in one order everywhere, so that two nodes do not wait for each other."""
+        """Locks the accounts and keys of these jobs."""
         self._connection = connection
-        self._accounts = _locked(
-            connection,
-            accounts,
-            accounts.c.balance,
-            (accounts.c.expiring_at, accounts.c.suspended_at),
-            {job.account_id for job in jobs},
-        )
-        columns = (keys.c.cap, keys.c.expires_at, keys.c.revoked_at, keys.c.suspended_at)
-        self._keys = _locked(connection, keys, keys.c.spent, columns, {job.key_id for job in jobs})
+        theirs = sorted({job.account_id for job in jobs}), sorted({job.key_id for job in jobs})
+        self._accounts = {name: _Account(*row) for name, *row in _LOCK_ACCOUNTS.run(connection, ids=theirs[0])}
+        self._keys = {name: _Key(*row) for name, *row in _LOCK_KEYS.run(connection, ids=theirs[1])}
         self._entries: list[dict[str, object]] = []
 
     def plain(self, account_id: str) -> bool:
         """Whether none of the account's credits expire."""
-        return self._accounts[account_id].row.expiring_at is None
+        return self._accounts[account_id].expiring_at is None
 
     def charge(self, drafts: Sequence[Job], now: int) -> Credits:
         """Takes the price of new jobs of one account, of all or of none, and returns the balance.
@@ -60,14 +95,13 @@ class Purses:
         Raises NotEnoughCredits, or Unauthorized where the key has ended since the request came.
         """
         account, key = self._accounts[drafts[0].account_id], self._keys[drafts[0].key_id]
-        stopped = (key.row.revoked_at, key.row.suspended_at, account.row.suspended_at)
-        if stopped != (None, None, None) or (key.row.expires_at is not None and key.row.expires_at <= now):
+        if account.suspended_at is not None or not key.taken(now):
             raise Unauthorized(WRONG_KEY)
         price = sum((job.price for job in drafts), NOTHING)
         if account.units < price.units:
             raise NotEnoughCredits(price, Credits(account.units))
-        if key.row.cap is not None and key.units + price.units > key.row.cap:
-            raise NotEnoughCredits(price, Credits(max(key.row.cap - key.units, 0)), cap=True)
+        if key.cap is not None and key.units + price.units > key.cap:
+            raise NotEnoughCredits(price, Credits(max(key.cap - key.units, 0)), cap=True)
         for job in drafts:
             self._enter(job, CHARGE, -job.price.units, now)
         return Credits(account.units)
@@ -80,11 +114,10 @@ class Purses:
 
     def write(self) -> None:
         """Writes what has moved. The jobs' rows must be there."""
-        if self._entries:
-            self._connection.execute(insert(entries), self._entries)
-            self._entries = []
-        _write(self._connection, accounts, accounts.c.balance, self._accounts)
-        _write(self._connection, keys, keys.c.spent, self._keys)
+        _ENTER.run_all(self._connection, self._entries)
+        self._entries = []
+        _write(self._connection, _MOVE_ACCOUNTS, self._accounts)
+        _write(self._connection, _MOVE_KEYS, self._keys)
 
     def _enter(self, job: Job, reason: str, units: int, now: int) -> None:
         self._accounts[job.account_id].move(units)
@@ -103,28 +136,7 @@ class Purses:
         )
 
 
-def _locked(
-    connection: Connection,
-    table: Table,
-    units: ColumnElement[int],
-    columns: tuple[ColumnElement[Any], ...],
-    ids: Collection[str],
-) -> dict[str, _Purse]:
-    # FOR NO KEY UPDATE: a new job of the account, written by another node, does not have to wait, and we not for it.
-    rows = connection.execute(
-        select(table.c.id, units.label("units"), *columns)
-        .where(table.c.id.in_(padded(sorted(ids))))
-        .order_by(table.c.id)
-        .with_for_update(key_share=True)
-    )
-    return {row.id: _Purse(row, row.units) for row in rows}
-
-
-def _write(connection: Connection, table: Table, units: ColumnElement[int], purses: dict[str, _Purse]) -> None:
-    moved = [{"of": name, "units": purse.units} for name, purse in purses.items() if purse.touched]
-    if moved:
-        connection.execute(
-            update(table).where(table.c.id == bindparam("of")).values({units: bindparam("units")}), moved
-        )
+def _write(connection: Connection, move: Prepared, purses: Mapping[str, _Purse]) -> None:
+    move.run_all(connection, [{"of": name, "units": purse.units} for name, purse in purses.items() if purse.touched])
     for purse in purses.values():
         purse.touched = False

@@ -6,16 +6,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from phaya import jobs, tracing
-from phaya.allowances import GENEROUS, Allowance
+from phaya.allowances import GENEROUS, Allowance, Census
 from phaya.calls import Call, pack
 from phaya.clock import MINUTE, SECOND, Clock
 from phaya.closings import Closed, Closing, close_many, close_one, end_job
@@ -66,8 +66,9 @@ class Workflow:
         """What an account may hold at a time, where it has no allowance of its own."""
         self.media_days = media_days
         self._scale = deadline_scale
-        self._openings = Crowd[Opening, Credits](partial(_together, database, open_many, open_one))
-        self._closings = Crowd[Closing, Closed](partial(_together, database, close_many, close_one))
+        self._census = Census()
+        self._openings = Crowd[Opening, Credits](partial(_together, self._open, open_many, open_one))
+        self._closings = Crowd[Closing, Closed](partial(_together, database.write, close_many, close_one))
         self._callbacks = Crowd[Poke, None](self._poke)
         self._wakers: list[Callable[[], None]] = []
         self._heralds: list[Callable[[], None]] = []
@@ -146,13 +147,20 @@ class Workflow:
         With a stamp the same request opens nothing twice: Taken, Reused, InProgress or NotKept is raised where it,
         or its key, was sent before. `tell` makes what is answered of the balance; it is kept for the next time.
         """
-        left = await self._openings.join(Opening(drafts, stamp, tell, self.allowance, self.media_days))
+        left = await self._openings.join(Opening(drafts, stamp, tell, self.allowance, self.media_days, self._census))
         for job in drafts:
             JOBS_OPENED.labels(job.service).inc()
         job_id.set(drafts[0].id)  # of the request that asks for it
         if not all(job.claimed for job in drafts):
             self.wake()
         return left
+
+    async def _open(self, work: Callable[[Connection, Any], T], openings: Any) -> T:
+        try:
+            return await self.database.write(work, openings)
+        except BaseException:
+            self._census.forget()
+            raise
 
     async def close(self, closing: Closing) -> Closed:
         """Ends a call that lasted as long as its request, at its exact cost. Raises Lost."""
@@ -258,14 +266,14 @@ def call_off(connection: Connection, job: Job, now: int, watch_after: int, why: 
 
 
 async def _together(
-    database: Database,
+    write: Callable[..., Awaitable[Any]],
     many: Callable[[Connection, Sequence[T]], list[R | Exception]],
     one: Callable[[Connection, T], R],
     items: Sequence[T],
 ) -> Sequence[R | Exception]:
     """All in one transaction; each in its own where one of them spoils that for the others."""
     try:
-        return await database.write(many, items)
+        return await write(many, items)
     except DatabaseDown:
         raise
     except Exception:
@@ -275,7 +283,7 @@ async def _together(
     outcomes: list[R | Exception] = []
     for item in items:
         try:
-            outcomes.append(await database.write(one, item))
+            outcomes.append(await write(one, item))
         except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
             outcomes.append(error)
     return outcomes
