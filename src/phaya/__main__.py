@@ -9,7 +9,7 @@ def main() -> None:
     if sys.argv[1:2] in (["serve"], ["work"]):
         from phaya.absence import absent
 
-        with absent("rich"):  # to paint traces, which logs.py writes plainly
+        with absent("rich", "greenlet"):  # traces are written plainly, and no lines are kept for greenlets
             importlib.import_module("structlog")  # which looks for it here only
 
         from phaya.servers import program
