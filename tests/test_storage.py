@@ -322,6 +322,17 @@ async def test_a_folder_lists_whole_files_only_and_nothing_where_nothing_is(tmp_
 
 
 @pytest.mark.anyio
+async def test_what_lies_on_another_disk_behind_a_link_is_listed_too(tmp_path: Path) -> None:
+    storage = Storage((tmp_path / "stored").as_uri(), "https://phaya.example")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "stored/2026").symlink_to(tmp_path / "disk")
+    await stored(storage, "2026/07/job/image.png", b"hello", tmp_path)
+
+    assert [stat.key async for stat in storage.listing()] == ["2026/07/job/image.png"]
+    assert await storage.folders() == ["2026"]
+
+
+@pytest.mark.anyio
 async def test_a_folder_that_is_gone_is_no_empty_one(tmp_path: Path) -> None:
     storage = Storage((tmp_path / "stored").as_uri(), "https://phaya.example")
     (tmp_path / "stored").rmdir()

@@ -302,7 +302,7 @@ def storage_of(settings: Settings, public_url: str, clock: Clock | None = None) 
 
 
 def _obstore():  # type: ignore[no-untyped-def] - a module
-    """Loaded with the first file: 5 MB, which a node with a folder does not need before."""
+    """Loaded with the first file: 6 MB, which a node with a folder does not need before."""
     import obstore
 
     return obstore
@@ -353,7 +353,7 @@ def _below(folder: Path, prefix: str) -> list[str]:
 
 def _walk(folder: Path, prefix: str) -> Iterator[Stat]:
     """Every whole file below a prefix; obstore marks with a # what it has not written to its end."""
-    for parent, _, names in os.walk(folder / prefix, onerror=_unless_gone):
+    for parent, _, names in os.walk(folder / prefix, onerror=_unless_gone, followlinks=True):
         for name in names:
             path = Path(parent, name)
             with suppress(FileNotFoundError):  # deleted meanwhile
