@@ -20,7 +20,7 @@ from phaya.errors import Conflict, Invalid, NotEnoughCredits
 from phaya.jobs import Job, Lost, State, Step
 from phaya.openings import open_job
 from phaya.payments import Outcome
-from phaya.schema import entries, metadata
+from phaya.schema import complete, entries
 from phaya.stripe import Session
 from phaya.vouchers import WrongCode
 from phaya.workflow import cancel_job
@@ -40,7 +40,7 @@ class Money(RuleBasedStateMachine):
         super().__init__()
         self.engine = create_engine("sqlite://")
         self.connection: Connection = self.engine.connect()
-        metadata.create_all(self.connection)
+        complete().create_all(self.connection)
         self.connection.commit()
         self.now = 1_800_000_000_000
         self.granted = 0

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, create_engine, insert, select, text
 from phaya import migrations
 from phaya.database import Embedded, InUse
 from phaya.migrations import HEAD, migrate, version
-from phaya.schema import accounts, metadata
+from phaya.schema import accounts, complete
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ def test_migrated_and_declared_tables_are_the_same() -> None:
         migrate(connection)
 
         assert version(connection) == HEAD
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), complete()) == []
 
 
 def test_head_is_the_newest_migration() -> None:

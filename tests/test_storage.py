@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from yarl import URL
 
 import servers
+from phaya.errors import StorageDown
 from phaya.links import key_for
 from phaya.storage import Storage
 from phaya.web.files import media_routes
@@ -305,3 +306,38 @@ async def test_any_other_path_is_not_found_in_words(storage: Storage, tmp_path: 
     message = "There is no such file, or its time is over."
     assert answer.status == 404
     assert body == {"success": False, "error": "not_found", "message": message, "detail": message}
+
+
+@pytest.mark.anyio
+async def test_a_folder_lists_whole_files_only_and_nothing_where_nothing_is(tmp_path: Path) -> None:
+    storage = Storage((tmp_path / "stored").as_uri(), "https://phaya.example")
+    await stored(storage, "2026/07/job/image.png", b"hello", tmp_path)
+    (tmp_path / "stored/2026/07/job/image.png#1").write_bytes(b"hel")  # as obstore leaves it when the process dies
+
+    found = [(stat.key, stat.size) async for stat in storage.listing("2026")]
+
+    assert found == [("2026/07/job/image.png", 5)]
+    assert (await storage.folders(), await storage.folders("2026")) == (["2026"], ["2026/07"])
+    assert ([stat async for stat in storage.listing("2025")], await storage.folders("2025")) == ([], [])
+
+
+@pytest.mark.anyio
+async def test_what_lies_on_another_disk_behind_a_link_is_listed_too(tmp_path: Path) -> None:
+    storage = Storage((tmp_path / "stored").as_uri(), "https://phaya.example")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "stored/2026").symlink_to(tmp_path / "disk")
+    await stored(storage, "2026/07/job/image.png", b"hello", tmp_path)
+
+    assert [stat.key async for stat in storage.listing()] == ["2026/07/job/image.png"]
+    assert await storage.folders() == ["2026"]
+
+
+@pytest.mark.anyio
+async def test_a_folder_that_is_gone_is_no_empty_one(tmp_path: Path) -> None:
+    storage = Storage((tmp_path / "stored").as_uri(), "https://phaya.example")
+    (tmp_path / "stored").rmdir()
+
+    with pytest.raises(StorageDown):
+        _ = [stat async for stat in storage.listing()]
+    with pytest.raises(StorageDown):
+        await storage.folders()

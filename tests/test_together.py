@@ -25,7 +25,7 @@ from phaya.errors import NotEnoughCredits, Unauthorized
 from phaya.idempotency import Answer, Stamp, Taken
 from phaya.jobs import Job, Lost, State, Step
 from phaya.openings import Opening, open_many, open_one
-from phaya.schema import accounts, entries, metadata
+from phaya.schema import accounts, complete, entries
 from phaya.schema import keys as keys_table
 from phaya.workflow import Workflow
 
@@ -129,7 +129,7 @@ def memory() -> Connection:
         driver.execute("PRAGMA foreign_keys = ON")
 
     connection = engine.connect()
-    metadata.create_all(connection)
+    complete().create_all(connection)
     return connection
 
 

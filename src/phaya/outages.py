@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import structlog
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from phaya.errors import StorageDown
 from phaya.metrics import STORAGE_FAILURES
@@ -23,6 +23,12 @@ class BadStorage(Exception):
     """The settings of the storage have a mistake, or nobody answers there. The message is one sentence."""
 
 
+def failures() -> tuple[type[Exception], ...]:
+    """What is raised where a storage does not answer. obstore's own words are known only once it was loaded."""
+    exceptions = sys.modules.get("obstore.exceptions")
+    return (OSError,) if exceptions is None else (OSError, exceptions.BaseError)  # a time-out is an OSError
+
+
 @asynccontextmanager
 async def answering(seconds: float = PATIENCE, *, whole: bool = False) -> AsyncGenerator[None]:
     """Bounds a wait for the storage, and calls whatever keeps it from answering StorageDown.
@@ -36,7 +42,7 @@ async def answering(seconds: float = PATIENCE, *, whole: bool = False) -> AsyncG
         if not whole:
             raise
         raise down(error) from error
-    except (BaseError, OSError) as error:  # a time-out is an OSError
+    except failures() as error:
         raise down(error) from error
 
 
@@ -67,7 +73,7 @@ def why(error: BaseException) -> str:
         return "does not exist"
     if "169.254." in told:
         return "needs credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or "403 Forbidden" in told:
+    if type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError") or "403 Forbidden" in told:
         return "refuses these credentials, which must be allowed to list, read, write and delete"
     if "builder error" in told:
         return "is at an http address, which needs AWS_ALLOW_HTTP=true"

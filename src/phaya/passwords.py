@@ -7,12 +7,12 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from typing import TYPE_CHECKING, TypeVar
 
 from phaya.errors import Fault, Invalid, Overloaded
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 SHORTEST, LONGEST = 10, 200
 """Characters of a password."""
@@ -23,32 +23,40 @@ QUEUE = 32
 
 T = TypeVar("T")
 
-_hasher = PasswordHasher()
-
 
 def hashed(password: str) -> str:
     """A password as it is stored; takes tens of milliseconds. Raises Invalid."""
     if not SHORTEST <= len(password) <= LONGEST:
         raise Invalid(Fault("password", f"must have {SHORTEST} to {LONGEST} characters"))
-    return _hasher.hash(password)
+    return _hasher().hash(password)
 
 
 def fits(stored: str | None, password: str) -> bool:
     """Whether a password is the stored one; takes tens of milliseconds, also where there is none to compare with."""
+    from argon2.exceptions import InvalidHashError, VerificationError
+
     try:
-        return _hasher.verify(stored or _nobody(), password[: LONGEST + 1]) and stored is not None
+        return _hasher().verify(stored or _nobody(), password[: LONGEST + 1]) and stored is not None
     except (VerificationError, InvalidHashError):
         return False
 
 
 def outdated(stored: str) -> bool:
     """Whether a hash was made with other parameters than are used today."""
-    return _hasher.check_needs_rehash(stored)
+    return _hasher().check_needs_rehash(stored)
+
+
+@cache
+def _hasher() -> PasswordHasher:
+    """Loaded with the first password: a Phaya that is an API only sees none."""
+    from argon2 import PasswordHasher
+
+    return PasswordHasher()
 
 
 @cache
 def _nobody() -> str:
-    return _hasher.hash(secrets.token_hex(16))
+    return _hasher().hash(secrets.token_hex(16))
 
 
 class Hashing:

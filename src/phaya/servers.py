@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import socket
 import sys
 from typing import Annotated
@@ -10,13 +11,14 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from phaya import __version__, operator, tracing
+from phaya import __version__, logs, operator, tracing
+from phaya.absence import absent, unbuilt
+from phaya.entry import read_settings, stop
 from phaya.errors import DatabaseDown
 from phaya.parting import REQUESTS
 from phaya.providers.roster import LANES
 from phaya.serving import Server, configured, listen
 from phaya.tariff_file import BadTariff, tariff_of
-from phaya.terminal import configure_logs, problems, read_settings, stop
 
 Only = Annotated[
     list[str] | None,
@@ -46,11 +48,13 @@ def serve(
     """Run the API and the worker in one process."""
     lanes = _lanes(only)
     settings = read_settings()
-    configure_logs(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format)
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else shown  # noqa: S104 - compared, not bound
     public_url = settings.public_url or f"http://{reachable}:{listener.getsockname()[1]}"
+    with unbuilt():  # a hundred models that FastAPI makes its document with, which few servers are asked for
+        importlib.import_module("fastapi.openapi.models")
     from phaya.app import create_app
     from phaya.database import InUse, lock
     from phaya.node import Misfit, probe
@@ -63,16 +67,17 @@ def serve(
             lock(settings.data_dir).close()
         asyncio.run(probe(settings, public_url))
         first = asyncio.run(operator.carry_out(settings, "console first", credits="100" if settings.sandbox else "0"))
-        phaya = create_app(settings, public_url, only=lanes)
+        with absent("pydantic.v1"):  # FastAPI compares with its models, and here are none
+            phaya = create_app(settings, public_url, only=lanes)
         if settings.otel:
             tracing.start(__version__)
     except (InUse, DatabaseDown, Misfit, BadTariff, BadStorage, operator.Refused, tracing.NoTracing) as error:
         stop(str(error))
-    problems.print(
-        f"Phaya {__version__} on {public_url}" + ("  (sandbox: no provider keys)" if settings.sandbox else "")
+    typer.echo(
+        f"Phaya {__version__} on {public_url}" + ("  (sandbox: no provider keys)" if settings.sandbox else ""), err=True
     )
     if first["path"]:
-        problems.print(f"Open this link once to make the first account: {public_url}{first['path']}", soft_wrap=True)
+        typer.echo(f"Open this link once to make the first account: {public_url}{first['path']}", err=True)
     server = Server(configured(phaya, stop_seconds=REQUESTS))
     server.run(sockets=[listener])
     tracing.stop()
@@ -84,7 +89,7 @@ def work(only: Only = None) -> None:
     """Run a worker alone, beside servers that share its PostgreSQL."""
     lanes = _lanes(only)
     settings = read_settings()
-    configure_logs(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format)
     if settings.database_url is None:
         stop("A worker needs PHAYA_DATABASE_URL: the embedded database belongs to one process, 'phaya serve'.")
     if settings.public_url is None:
@@ -110,14 +115,14 @@ def sandbox(
 ) -> None:
     """Serve the sandbox alone: KIE.ai and OpenRouter as they speak, with media made here."""
     settings = read_settings()
-    configure_logs(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format)
     from phaya.clock import SystemClock
     from phaya.providers.sandbox.hosting import LOOPBACK, hosted_sandbox
 
     developer = settings.model_copy(update={"allowed_networks": (*settings.allowed_networks, *LOOPBACK)})
     app = hosted_sandbox(developer, settings.data_dir / "sandbox", (), SystemClock())
     listener = _listen(host, port)
-    problems.print(f"Sandbox on http://{host}:{listener.getsockname()[1]}")
+    typer.echo(f"Sandbox on http://{host}:{listener.getsockname()[1]}", err=True)
     uvicorn.Server(configured(app, stop_seconds=8)).run(sockets=[listener])
 
 

@@ -6,30 +6,29 @@ import asyncio
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import obstore
-from obstore.exceptions import BaseError
-from obstore.store import LocalStore, S3Store
-
 from phaya.clock import Clock
 from phaya.errors import StorageDown
 from phaya.links import UNKNOWN_TYPE, Kind, Links, checked, content_type_of, is_key
-from phaya.outages import CHECK_SECONDS, PATIENCE, BadStorage, answering, down, why
+from phaya.outages import CHECK_SECONDS, PATIENCE, BadStorage, answering, down, failures, why
 from phaya.settings import Settings
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
-    from obstore.store import ObjectStore, RetryConfig
+    from obstore.store import ObjectStore, RetryConfig, S3Store
 
 _CHUNK = 256 * 1024
+_BATCH = 500
+"""Files that are listed at a time."""
 _FOREVER = "public, max-age=31536000, immutable"
 _TRIAL = "inputs/trial.bin"
 _EXAMPLES = "file:///folder or s3://bucket/prefix"
@@ -78,7 +77,6 @@ class Storage:
     ) -> None:
         """`served`, `public` and `days` are those of `Links`. Raises BadStorage."""
         self._folder: Path | None = None
-        self._store: ObjectStore
         self._bucket = ""
         self._refused = False  # whether a file could not be stored, and none was since
         sign: Callable[[str, timedelta], str] | None = None
@@ -88,11 +86,13 @@ class Storage:
         if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.strip("/"):
             self._folder = Path(unquote(parts.path)).absolute()
             try:
-                self._store = LocalStore(prefix=self._folder, mkdir=True, automatic_cleanup=True)
-            except (BaseError, OSError) as error:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
                 raise BadStorage(f"PHAYA_STORAGE_URL: the folder {self._folder} cannot be made.") from error
         elif parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc:
             self._bucket = parts.netloc
+            from obstore.store import S3Store
+
             store = S3Store(
                 self._bucket, prefix=unquote(parts.path).strip("/") or None, config=_CONFIG, retry_config=_RETRY
             )
@@ -106,6 +106,13 @@ class Storage:
             raise BadStorage("PHAYA_STORAGE_LINKS=public needs PHAYA_STORAGE_PUBLIC_URL, the address of the files.")
         self._links = Links(served, links, public=public, sign=sign, days=days, clock=clock)
 
+    @cached_property
+    def _store(self) -> ObjectStore:
+        """The folder; obstore is loaded with the first file."""
+        from obstore.store import LocalStore
+
+        return LocalStore(prefix=self._folder, automatic_cleanup=True)
+
     async def check(self) -> None:
         """Asks at the start whether files can be listed, stored and linked here. Raises BadStorage."""
         try:
@@ -116,10 +123,10 @@ class Storage:
                     return
                 async for _ in self._found("inputs/ready"):
                     break
-                await obstore.put_async(self._store, "inputs/start.txt", b"Phaya can write here.\n")
+                await _obstore().put_async(self._store, "inputs/start.txt", b"Phaya can write here.\n")
                 # In a thread, because signing may ask the machine's role for its credentials first.
                 await asyncio.to_thread(self._links.learn)
-        except (BaseError, OSError, StorageDown) as error:
+        except (*failures(), StorageDown) as error:
             raise BadStorage(f"PHAYA_STORAGE_URL: the bucket {self._bucket} {why(error)}.") from error
 
     async def put(self, key: str, path: Path, content_type: str | None = None) -> int:
@@ -132,9 +139,9 @@ class Storage:
                     attributes = {"Content-Type": content_type, "Cache-Control": _FOREVER}
                     if content_type == UNKNOWN_TYPE:
                         attributes["Content-Disposition"] = f'attachment; filename="{key.rpartition("/")[2]}"'
-                    await obstore.put_async(self._store, key, path, attributes=attributes, max_concurrency=PARTS)
+                    await _obstore().put_async(self._store, key, path, attributes=attributes, max_concurrency=PARTS)
                 else:  # a folder keeps no attributes; the extension says the type
-                    await obstore.put_async(self._store, key, path)
+                    await _obstore().put_async(self._store, key, path)
                     await asyncio.to_thread(_flush, self._folder / key)
         except StorageDown:
             self._refused = True
@@ -148,7 +155,7 @@ class Storage:
         await self._there()
         if self._refused:
             async with answering(CHECK_SECONDS, whole=True):
-                await obstore.put_async(self._store, _TRIAL, bytes(TRIAL_BYTES))
+                await _obstore().put_async(self._store, _TRIAL, bytes(TRIAL_BYTES))
             await self.delete([_TRIAL])
             self._refused = False
 
@@ -167,7 +174,7 @@ class Storage:
             async with answering():
                 if self._folder is not None:
                     return await asyncio.to_thread(_stat_file, self._folder / key, key)
-                return _stat(await obstore.head_async(self._store, key))
+                return _stat(await _obstore().head_async(self._store, key))
         except (FileNotFoundError, NotADirectoryError):
             await self._there()  # a bucket that is gone knows no file, either
             return None
@@ -201,7 +208,7 @@ class Storage:
             options["range"] = {"offset": start}
         try:
             async with answering():
-                result = await obstore.get_async(self._store, checked(key), options=options)
+                result = await _obstore().get_async(self._store, checked(key), options=options)
         except FileNotFoundError:
             await self._there()
             raise
@@ -226,21 +233,30 @@ class Storage:
         if self._folder is None:
             for number in range(0, len(unwanted), 1000):  # what S3 takes at a time
                 async with answering(whole=True):
-                    await obstore.delete_async(self._store, unwanted[number : number + 1000])
+                    await _obstore().delete_async(self._store, unwanted[number : number + 1000])
             return
         for key in unwanted:  # one by one, because a folder stops at the first that is missing
             with suppress(FileNotFoundError):
                 async with answering():
-                    await obstore.delete_async(self._store, key)
+                    await _obstore().delete_async(self._store, key)
 
     async def folders(self, prefix: str = "") -> list[str]:
         """The folders right below one, such as `2026` or `2026/11`."""
         async with answering(whole=True):
-            found = await obstore.list_with_delimiter_async(self._store, prefix or None)  # pyright: ignore[reportUnknownMemberType] - as in `_found`
+            if self._folder is not None:
+                return await asyncio.to_thread(_below, self._folder, prefix)
+            found = await _obstore().list_with_delimiter_async(self._store, prefix or None)  # pyright: ignore[reportUnknownMemberType] - as in `_found`
         return sorted(found["common_prefixes"])
 
     async def listing(self, prefix: str = "") -> AsyncIterator[Stat]:
         """Every stored file below a folder such as `2026/11`, in no order."""
+        if self._folder is not None:
+            await self._there()
+            files = _walk(self._folder, prefix)
+            while some := await self._some(files):
+                for file in some:
+                    yield file
+            return
         batches = self._found(prefix)
         while batch := await self._batch(batches):
             for found in batch:
@@ -256,7 +272,12 @@ class Storage:
 
     def _found(self, prefix: str) -> AsyncIterator[Sequence[ObjectMeta]]:
         # Its overload for Arrow tables is typed by a package that we do not use.
-        return aiter(obstore.list(self._store, prefix or None, chunk_size=500))  # pyright: ignore[reportUnknownMemberType]
+        return aiter(_obstore().list(self._store, prefix or None, chunk_size=_BATCH))  # pyright: ignore[reportUnknownMemberType]
+
+    @staticmethod
+    async def _some(files: Iterator[Stat]) -> Sequence[Stat]:
+        async with answering(whole=True):
+            return await asyncio.to_thread(list, islice(files, _BATCH))
 
     @staticmethod
     async def _batch(batches: AsyncIterator[Sequence[ObjectMeta]]) -> Sequence[ObjectMeta]:
@@ -280,10 +301,17 @@ def storage_of(settings: Settings, public_url: str, clock: Clock | None = None) 
     )
 
 
+def _obstore():  # type: ignore[no-untyped-def] - a module
+    """Loaded with the first file: 6 MB, which a node with a folder does not need before."""
+    import obstore
+
+    return obstore
+
+
 def _sign(store: S3Store, key: str, lasts: timedelta) -> str:
     try:
-        return obstore.sign(store, "GET", key, lasts)
-    except BaseError as error:
+        return _obstore().sign(store, "GET", key, lasts)
+    except failures() as error:
         raise down(error) from error
 
 
@@ -312,6 +340,30 @@ def _stat_file(path: Path, key: str) -> Stat:
         raise FileNotFoundError(key)
     etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
     return Stat(key, found.st_size, content_type_of(key), etag, found.st_mtime_ns // 1_000_000)
+
+
+def _below(folder: Path, prefix: str) -> list[str]:
+    try:
+        with os.scandir(folder / prefix) as found:
+            return sorted(f"{prefix}/{one.name}".lstrip("/") for one in found if one.is_dir())
+    except FileNotFoundError:
+        folder.stat()  # nothing is stored there, or there is no folder at all
+        return []
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[Stat]:
+    """Every whole file below a prefix; obstore marks with a # what it has not written to its end."""
+    for parent, _, names in os.walk(folder / prefix, onerror=_unless_gone, followlinks=True):
+        for name in names:
+            path = Path(parent, name)
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                if "#" not in name:
+                    yield _stat_file(path, path.relative_to(folder).as_posix())
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _flush(path: Path) -> None:

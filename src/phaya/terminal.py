@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import orjson
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from phaya import logs, operator
+from phaya.entry import read_settings, stop
 from phaya.errors import PhayaError
-from phaya.settings import Settings
 from phaya.tariff_file import BadTariff
 
 console = Console()
@@ -26,24 +24,6 @@ Expires = Annotated[
     typer.Option("--expires", metavar="DATE|DAYS", help="Last day (UTC) such as 2026-12-31, or days from now."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def read_settings() -> Settings:
-    """The environment; ends with one sentence where it has a mistake."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        # Not the error's own text, which repeats what was given: that may be a secret.
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        stop(f"The environment has a mistake: {faults}")
-    except ValueError as error:  # a file that a secret is to be in
-        stop(f"The environment has a mistake: {error}")
-
-
-def stop(message: str, code: int = 1) -> NoReturn:
-    """Says what is wrong on stderr, and ends."""
-    problems.print(f"[red]{message}[/red]", highlight=False)
-    sys.exit(code)
 
 
 def order(command: str, **values: Any) -> dict[str, Any]:

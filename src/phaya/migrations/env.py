@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from alembic import context
 
-from phaya.schema import metadata
+from phaya.schema import complete
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+context.configure(connection=connection, target_metadata=complete(), render_as_batch=True)
 with context.begin_transaction():
     context.run_migrations()
 if connection.in_transaction():

@@ -100,7 +100,6 @@ class OpenRouter:
 
         Raises as `complete` does until the answer has begun; later faults are told by the Stream.
         """
-        sent = orjson.dumps({**body, "stream": True})
         # Packed events would be held back until a block is full.
         headers = {
             "Accept": "text/event-stream",
@@ -111,7 +110,7 @@ class OpenRouter:
             try:
                 response = await self._session.post(
                     f"{self._base}/chat/completions",
-                    data=sent,
+                    data=orjson.dumps({**body, "stream": True}),  # in no variable: it would last as long as the stream
                     headers=self._headers | headers,
                     timeout=self._time(seconds),
                     allow_redirects=False,

@@ -21,11 +21,12 @@ from phaya.tariff import Tariff
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Requesting
 from phaya.web.openapi import body_schema, plain_docs, statement_docs
+from phaya.web.paths import API
 
 
 def routes() -> APIRouter:
     """Account and catalogue."""
-    router = APIRouter()
+    router = APIRouter(prefix=API)
     docs = plain_docs()
 
     @router.get("/user/profile", tags=["Account"], operation_id="profile", responses=docs)

@@ -19,8 +19,6 @@ from fastapi import FastAPI, Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from phaya.client.amounts import read
-from phaya.client.refusals import refused
 from phaya.credits import credits
 from phaya.errors import Fault, Invalid, PhayaError
 from phaya.origins import address_of
@@ -161,10 +159,12 @@ class Inside:
         return (headers.get("content-type", ""), content) if status == 200 else None
 
     async def _ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+        from phaya.client import amounts, refusals  # with the first agent, as the protocol's package
+
         status, told, content = await self._request(method, path, body, headers)
         if status >= 400:
-            raise refused(status, {"Retry-After": told.get("retry-after", "")}, content)
-        return read(content)
+            raise refusals.refused(status, {"Retry-After": told.get("retry-after", "")}, content)
+        return amounts.read(content)
 
     async def _request(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]

@@ -13,11 +13,12 @@ from phaya.jobs import Search, State
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Requesting
 from phaya.web.openapi import plain_docs
+from phaya.web.paths import API
 
 
 def routes() -> APIRouter:
     """`GET sora2-character/list`."""
-    router = APIRouter()
+    router = APIRouter(prefix=API)
 
     @router.get(
         f"/{SoraCharacter.path}/list",

@@ -14,6 +14,7 @@ from phaya.web.caller import Caller, Phaya, Requesting
 from phaya.web.events import EventStream
 from phaya.web.generations import read_json, strictly
 from phaya.web.openapi import answer_docs, chat_docs, paid_docs
+from phaya.web.paths import API
 from phaya.web.repeats import Repeatable, Sent, given
 from phaya.web.tab import tokens
 from phaya.web.talk import Said, Talk, begin
@@ -22,7 +23,7 @@ from phaya.web.vectors import Vectors, embed
 
 def routes() -> APIRouter:
     """Chat and embeddings below `/api/v1`. Models and prices need no key."""
-    router = APIRouter()
+    router = APIRouter(prefix=API)
     docs = paid_docs()
 
     @router.post(

@@ -27,6 +27,7 @@ from phaya.web.answers import Json
 from phaya.web.bodies import unfit
 from phaya.web.caller import Caller, Listening, Phaya, Polling, Requesting, system
 from phaya.web.openapi import KNOWN, SEEN, create_docs, event_docs, first_word, paid_docs, plain_docs, status_docs
+from phaya.web.paths import API
 from phaya.web.preferences import preferences
 from phaya.web.repeats import Repeatable, Sent, given, json_answer, look
 from phaya.web.waits import (
@@ -82,7 +83,7 @@ def strictly(request: Request, phaya: System) -> bool:
 
 def routes(tariff: Tariff) -> APIRouter:
     """Create, estimate and callback of each service on sale; status, cancel and history of each home."""
-    router = APIRouter()
+    router = APIRouter(prefix=API)
     for service in tariff.services.values():
         _add_service(router, service, tariff)
     for home in homes(tariff):

@@ -25,6 +25,7 @@ from phaya.web.answers import Json
 from phaya.web.caller import Caller, Listening, Phaya, Polling, Requesting
 from phaya.web.generations import call_off, tell
 from phaya.web.openapi import KNOWN, SEEN, event_docs, jobs_docs, plain_docs, status_docs
+from phaya.web.paths import API
 from phaya.web.waits import IfNoneMatch, LastEventId, Prefer, Wait, event_answer, status_answer
 
 CALLS = (ChatRequest.path, EmbeddingRequest.path)
@@ -43,7 +44,7 @@ _CURSOR = re.compile(r"(\d{1,15}) ([0-9a-f-]{36})")
 
 def routes() -> APIRouter:
     """`jobs` below `/api/v1`."""
-    router = APIRouter(tags=["Jobs"])
+    router = APIRouter(prefix=API, tags=["Jobs"])
     docs = plain_docs()
 
     @router.get("/jobs", operation_id="jobs", openapi_extra=jobs_docs(), responses=docs)

@@ -23,6 +23,7 @@ from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Polling, Requesting
 from phaya.web.openapi import plain_docs
+from phaya.web.paths import API
 
 ENVELOPE = 64_000
 """Bytes of a multipart body beside the file."""
@@ -49,7 +50,7 @@ _UPLOAD: dict[str, Any] = {
 
 def routes() -> APIRouter:
     """Upload and queue, below `media/`."""
-    router = APIRouter(tags=["Media"])
+    router = APIRouter(prefix=API, tags=["Media"])
     tally = _Tally()
 
     @router.post("/media/upload", operation_id="media_upload", openapi_extra=_UPLOAD, responses=plain_docs())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache, partial, wraps
+from typing import Any, ParamSpec
 
 from pydantic import BaseModel
 
@@ -12,6 +13,31 @@ from phaya.catalog.service import Generation, Rates
 from phaya.webhooks import LONGEST
 
 Schema = dict[str, Any]
+P = ParamSpec("P")
+
+
+class _Later(Schema):
+    """Docs that are written when the document is asked for: a server whose document nobody reads keeps none of them."""
+
+    def __init__(self, write: Callable[[], Schema]) -> None:
+        super().__init__()
+        self._write = write
+
+    def __bool__(self) -> bool:
+        return True  # FastAPI passes over what is empty
+
+    def items(self):  # type: ignore[no-untyped-def]
+        """All that is written."""
+        return self._write().items()
+
+
+def _later(write: Callable[P, Schema]) -> Callable[P, Schema]:
+    @wraps(write)
+    def kept(*args: P.args, **values: P.kwargs) -> Schema:
+        return _Later(partial(write, *args, **values))
+
+    return kept
+
 
 AMOUNT: Schema = {"type": "number", "description": "Credits, exact."}
 TEXT: Schema = {"type": "string"}
@@ -46,6 +72,7 @@ KNOWN: dict[int | str, dict[str, Any]] = {304: {"description": "Nothing new sinc
 SEEN: dict[int | str, dict[str, Any]] = {204: {"description": "The job has ended, and its end was seen already."}}
 
 
+@cache
 def plain_docs() -> dict[int | str, dict[str, Any]]:
     """The refusals that any route may answer with."""
     return {
@@ -54,12 +81,14 @@ def plain_docs() -> dict[int | str, dict[str, Any]]:
     }
 
 
+@cache
 def paid_docs() -> dict[int | str, dict[str, Any]]:
     """The refusals of a native route that takes an Idempotency-Key."""
     text = "The Idempotency-Key was used for another request, or its first request is still being answered."
     return plain_docs() | {409: {"description": text, "content": {"application/json": {"schema": ERROR}}}}
 
 
+@cache
 def openai_docs() -> dict[int | str, dict[str, Any]]:
     """The refusals of the OpenAI-style routes, in OpenAI's envelope."""
     more = {
@@ -100,6 +129,7 @@ def _inlined(schema: Schema) -> Schema:
     return walk(schema)
 
 
+@_later
 def create_docs(service: type[Generation], rates: Rates | None = None, *, estimate: bool = False) -> Schema:
     """The create (or estimate) route of a service; its own rates where no others are in force."""
     schema = _inlined(body_schema(service))
@@ -127,6 +157,7 @@ def create_docs(service: type[Generation], rates: Rates | None = None, *, estima
     }
 
 
+@_later
 def status_docs(name: str, services: Sequence[type[Generation]]) -> Schema:
     """The status route of a home and its services, or with none of any job: failed jobs are 200 too."""
     return {
@@ -136,6 +167,7 @@ def status_docs(name: str, services: Sequence[type[Generation]]) -> Schema:
     }
 
 
+@_later
 def event_docs() -> Schema:
     """The event stream of a job."""
     event: Schema = {
@@ -154,6 +186,7 @@ def event_docs() -> Schema:
     }
 
 
+@_later
 def jobs_docs() -> Schema:
     """The list of jobs of all services."""
     page = {"success": {"type": "boolean"}, "jobs": {"type": "array", "items": _status(())}, "next_cursor": MAYBE_TEXT}
@@ -229,6 +262,7 @@ def statement_docs() -> Schema:
     return answer
 
 
+@_later
 def chat_docs() -> Schema:
     """The native chat route."""
     return {
@@ -275,6 +309,7 @@ def first_word(service: type[Generation]) -> str:
     return "PENDING" if service.words.name.startswith("UPPER") else service.words.spell("queued")
 
 
+@_later
 def answer_docs(request: type[BaseModel], description: str, fields: Sequence[str], summary: str) -> Schema:
     """A route that takes a request of the catalog and answers with these fields."""
     body: Schema = {"schema": _inlined(body_schema(request)), "example": getattr(request, "example", {})}
@@ -287,6 +322,7 @@ def answer_docs(request: type[BaseModel], description: str, fields: Sequence[str
     }
 
 
+@_later
 def told_docs(summary: str, told: Schema, request: type[BaseModel] | None = None, example: object = None) -> Schema:
     """A route that answers with an object of these properties, and takes a body where a model of it is given."""
     docs: Schema = {"summary": summary, "responses": {"200": _answer(f"{summary}.", object_of(told))}}

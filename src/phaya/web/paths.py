@@ -9,6 +9,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from phaya.catalog import CATALOG
 
+API = "/api/v1"
+"""What the native paths begin with."""
+
 _OPENAI = re.compile(
     r"/v1(/.*)?|(/api/v1)?/(chat/completions|embeddings|(models|responses|images|audio|videos)(/.*)?)/?"
 )

@@ -9,11 +9,12 @@ from phaya.providers.platforms import Platforms
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya
 from phaya.web.openapi import plain_docs
+from phaya.web.paths import API
 
 
 def routes() -> APIRouter:
     """The list of sites; it needs no key."""
-    router = APIRouter()
+    router = APIRouter(prefix=API)
 
     @router.get(
         f"/{VideoDownload.path}/supported-platforms",

@@ -20,6 +20,7 @@ from phaya.vouchers import Redeemed
 from phaya.web.answers import Json
 from phaya.web.caller import Phaya, Polling, Requesting
 from phaya.web.openapi import AMOUNT, MAYBE_TEXT, TEXT, Schema, object_of, plain_docs, told_docs
+from phaya.web.paths import API
 from phaya.web.wishes import read_wish
 
 LARGEST_BODY = 20_000
@@ -79,7 +80,7 @@ class Code(BaseModel):
 
 def routes() -> APIRouter:
     """Everything below `topup`, and the redeeming of vouchers."""
-    router = APIRouter(tags=["Top-up"])
+    router = APIRouter(prefix=API, tags=["Top-up"])
     _add_checkout(router)
     _add_stripe(router)
     _add_vouchers(router)

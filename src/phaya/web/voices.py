@@ -7,11 +7,12 @@ from fastapi import APIRouter
 from phaya.catalog.speech import TextToSpeech
 from phaya.catalog.voices import VOICES
 from phaya.web.answers import Json
+from phaya.web.paths import API
 
 
 def routes() -> APIRouter:
     """The voices of text-to-speech."""
-    router = APIRouter()
+    router = APIRouter(prefix=API)
 
     @router.get(f"/{TextToSpeech.path}/voices", tags=[TextToSpeech.name()], operation_id="voices")
     async def voices() -> Json:  # pyright: ignore[reportUnusedFunction]

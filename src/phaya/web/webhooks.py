@@ -16,6 +16,7 @@ from phaya.system import System
 from phaya.web.answers import Json
 from phaya.web.caller import Caller, Phaya, Requesting
 from phaya.web.openapi import MAYBE_TEXT, TEXT, Schema, object_of, plain_docs, told_docs
+from phaya.web.paths import API
 from phaya.web.wishes import read_wish
 from phaya.webhooks import JOB_EVENTS, Endpoint, Event, Signer
 
@@ -79,7 +80,7 @@ class Change(Wish):
 
 def routes() -> APIRouter:
     """Everything below `webhooks`."""
-    router = APIRouter(prefix="/webhooks", tags=["Webhooks"])
+    router = APIRouter(prefix=f"{API}/webhooks", tags=["Webhooks"])
     # Fixed paths stand before those with an id, which would match them too.
     _add_account(router)
     _add_log(router)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
@@ -20,6 +19,8 @@ from phaya.web.console.assets import address
 from phaya.web.console.messages import LANGUAGES
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from phaya.web.console.visit import Visit
 
 THEMES = ("auto", "light", "dark")
@@ -35,7 +36,9 @@ OFFICE = ("accounts", "prices", "providers", "queue", "reconcile", "vouchers", "
 
 @cache
 def templates() -> Environment:
-    """The templates, read once."""
+    """The templates, read once. Jinja is loaded for the first page: many a Phaya shows none."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

@@ -14,15 +14,10 @@ from phaya.web.openapi import openai_docs
 TAG = "OpenAI"
 
 
-def routes() -> APIRouter:
-    """All of OpenAI's routes that are offered."""
-    router = APIRouter(tags=[TAG], responses=openai_docs())
-    for part in (conversation, responses, pictures, sounds, films):
-        router.include_router(part.routes())
-    return router
-
-
 def install(app: FastAPI) -> None:
     """Hangs the routes in at their three places; the documents show the first."""
     for number, prefix in enumerate(("/v1", "/api/v1", "")):
-        app.include_router(routes(), prefix=prefix, include_in_schema=number == 0)
+        router = APIRouter(prefix=prefix, tags=[TAG], responses=openai_docs(), include_in_schema=number == 0)
+        for part in (conversation, responses, pictures, sounds, films):
+            part.install(router)
+        app.router.routes.extend(router.routes)

@@ -30,9 +30,8 @@ ANSWERED = ("id", "object", "created", "model", "choices", "usage", "credits_use
 EMBEDDED = ("object", "model", "data", "usage", "credits_used")
 
 
-def routes() -> APIRouter:
+def install(router: APIRouter) -> None:
     """`chat/completions`, `embeddings`, `models`."""
-    router = APIRouter()
 
     @router.post(
         "/chat/completions",
@@ -66,8 +65,6 @@ def routes() -> APIRouter:
             if one["id"] == model.lower():
                 return Json(one)
         raise ModelNotFound(f"model: {model[:80]!r} does not exist here; see /v1/models.")
-
-    return router
 
 
 async def answer(request: Request, phaya: System, caller: Caller, sent: Repeatable) -> Response:

@@ -33,9 +33,8 @@ REACH = 1000
 _SIZES = {"landscape": "1280x720", "portrait": "720x1280", "square": "720x720", "16:9": "1280x720", "9:16": "720x1280"}
 
 
-def routes() -> APIRouter:
+def install(router: APIRouter) -> None:
     """`videos`."""
-    router = APIRouter()
 
     @router.post("/videos", operation_id="openai_video", summary="A film from a prompt, as a job")
     async def create(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -117,8 +116,6 @@ def routes() -> APIRouter:
                 await phaya.results.forget([job])
                 await phaya.database.write(jobs.forget_results, [job.id])
         return Json({"id": job.id, "object": "video.deleted", "deleted": done})
-
-    return router
 
 
 async def _asked(request: Request) -> dict[str, Any]:

@@ -35,9 +35,8 @@ _WORDS = {
 }
 
 
-def routes() -> APIRouter:
+def install(router: APIRouter) -> None:
     """`images/generations`."""
-    router = APIRouter()
 
     @router.post("/images/generations", operation_id="openai_images", summary="Pictures from a prompt")
     async def generate(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -46,8 +45,6 @@ def routes() -> APIRouter:
         body = await read_json(request, LARGEST_TEXT)
         stamp = sent.stamp(caller, body)
         return await _made(phaya, caller, body, strict=strictly(request, phaya), stamp=stamp)
-
-    return router
 
 
 async def _made(phaya: System, caller: Caller, body: Any, *, strict: bool, stamp: Stamp | None) -> Response:

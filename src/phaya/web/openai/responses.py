@@ -16,9 +16,8 @@ from phaya.web.repeats import Sent, given
 from phaya.web.talk import Talk, begin
 
 
-def routes() -> APIRouter:
+def install(router: APIRouter) -> None:
     """`responses`."""
-    router = APIRouter()
 
     @router.post("/responses", operation_id="openai_responses", summary="A response, whole or as events")
     async def respond(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -36,5 +35,3 @@ def routes() -> APIRouter:
         if talk.asked.stream:
             return EventStream(talk.sent(telling.events(await talk.streamed()), telling.cut_off))
         return given(await talk.answered(lambda said, _: telling.told(said)))
-
-    return router

@@ -30,9 +30,8 @@ SLOW = 0.9
 """Speeds below this are read slowly; there is no other choice of speed."""
 
 
-def routes() -> APIRouter:
+def install(router: APIRouter) -> None:
     """`audio/speech`."""
-    router = APIRouter()
 
     @router.post("/audio/speech", operation_id="openai_speech", summary="A text read aloud", response_class=Response)
     async def speech(request: Request, phaya: Phaya, caller: Requesting, sent: Sent) -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -41,8 +40,6 @@ def routes() -> APIRouter:
         body = await read_json(request, LARGEST_TEXT)
         stamp = sent.stamp(caller, body)
         return await _spoken(phaya, caller, body, strict=strictly(request, phaya), stamp=stamp)
-
-    return router
 
 
 async def _spoken(phaya: System, caller: Caller, body: Any, *, strict: bool, stamp: Stamp | None) -> Response:
