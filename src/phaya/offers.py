@@ -103,7 +103,7 @@ class Offers:
         service = type(request)
         stands = self.tariff.terms[service.path].via or (Stand(service),)
         found: list[tuple[str, RemoteCall | LocalCall]] = []
-        closed = Closed(f"{service.path} cannot be made for this request at the moment. Nothing was charged.", NEVER)
+        closed: Closed | None = None
         for stand in stands:
             said = request if stand.service is service else translate(request, stand.service, stand.fixed)
             if said is None:
@@ -115,9 +115,11 @@ class Offers:
                 closed = error
             else:
                 found.append((stand.service.path, call))
-        if not found:
-            raise closed
-        return found
+        if found:
+            return found
+        raise closed or Closed(
+            f"{service.path} cannot be made for this request at the moment. Nothing was charged.", NEVER
+        )
 
     def _rested(self, names: Sequence[str], resting: Mapping[str, Rest]) -> Closed | None:
         rests = [rest for name in names if (rest := resting.get(name)) is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from phaya.errors import Fault, Invalid
@@ -18,15 +19,19 @@ HOUSEHOLD = 64
 
 def address_of(client: Sequence[object] | None) -> Address | None:
     """The address of ASGI's `client`; None where there is none, or it is no address (such as a Unix socket)."""
-    if not client:
-        return None
+    return _read(str(client[0])) if client else None
+
+
+@lru_cache(4096)
+def _read(text: str) -> Address | None:
     try:
-        found = ip_address(str(client[0]).partition("%")[0])
+        found = ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return getattr(found, "ipv4_mapped", None) or found
 
 
+@lru_cache(4096)
 def household(address: Address | None) -> str:
     """What is counted as one stranger: an IPv4 address, or the IPv6 network that one customer has all of."""
     if isinstance(address, IPv6Address):

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import structlog
@@ -37,6 +37,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 log = structlog.get_logger()
+
+# Prometheus' client takes a lock and makes texts of the labels at each call.
+_opened, _ended, _seconds = cache(JOBS_OPENED.labels), cache(JOBS_ENDED.labels), cache(JOB_SECONDS.labels)
 
 
 class Workflow:
@@ -112,29 +115,36 @@ class Workflow:
         call: Call,
         price: Credits,
         minutes: float,
+        *,
+        cancel_after: int | None = None,
+        **columns: Any,
     ) -> Job:
         """The row of a new job, not yet written; it fails after so many minutes of silence.
+
+        It waits to be begun, but for what `columns` say; after `cancel_after` seconds its user wants it cancelled.
 
         Raises Closed where nobody can carry the call out.
         """
         now = self.clock.now()
         call = self.roster.kie_routes.routed(call)
-        return Job(
-            id=str(uuid.uuid4()),
-            account_id=account_id,
-            key_id=key_id,
-            service=service,
-            request=request.model_dump_json(exclude_defaults=True),
-            call=pack(call),
-            sandbox=self.sandbox,
-            price=price,
-            state=State.QUEUED,
-            step=Step.OPEN,
-            lane=self.roster.lane(call),
-            deadline_at=now + self.scaled(minutes * MINUTE),
-            created_at=now,
-            next_at=now,
-        )
+        row: dict[str, Any] = {
+            "id": str(uuid.uuid4()),
+            "account_id": account_id,
+            "key_id": key_id,
+            "service": service,
+            "request": request.model_dump_json(exclude_defaults=True),
+            "call": pack(call),
+            "sandbox": self.sandbox,
+            "price": price,
+            "state": State.QUEUED,
+            "step": Step.OPEN,
+            "lane": self.roster.lane(call),
+            "deadline_at": now + self.scaled(minutes * MINUTE),
+            "created_at": now,
+            "next_at": now,
+            "cancel_at": None if cancel_after is None else now + cancel_after * SECOND,
+        }
+        return Job(**row | columns)
 
     async def open(
         self, *drafts: Job, stamp: Stamp | None = None, tell: Callable[[Credits], Answer] | None = None
@@ -149,7 +159,7 @@ class Workflow:
         """
         left = await self._openings.join(Opening(drafts, stamp, tell, self.allowance, self.media_days, self._census))
         for job in drafts:
-            JOBS_OPENED.labels(job.service).inc()
+            _opened(job.service).inc()
         job_id.set(drafts[0].id)  # of the request that asks for it
         if not all(job.claimed for job in drafts):
             self.wake()
@@ -169,9 +179,9 @@ class Workflow:
     def ended(self, job: Job, state: State) -> None:
         """Counts a job that has ended in this process, and makes it a span where traces are asked for."""
         now = self.clock.now()
-        JOBS_ENDED.labels(job.service, state.value).inc()
+        _ended(job.service, state.value).inc()
         if state is State.COMPLETED:
-            JOB_SECONDS.labels(job.service).observe(max(0, now - job.created_at) / SECOND)
+            _seconds(job.service).observe(max(0, now - job.created_at) / SECOND)
         if tracing.spans is not None:
             tracing.spans.job(job.id, job.service, state.value, job.created_at, now)
 

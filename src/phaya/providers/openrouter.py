@@ -208,23 +208,22 @@ class OpenRouter:
         Pydantic AI has seen answers with status 200 and neither choices nor error: an upstream's failure.
         """
         body = await whole_body(response, LONGEST_ANSWER, self._key)
-        start = start_of(body)
         try:
             parsed: JsonValue = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             if response.status == 200:
-                raise Unknown(CUT_OFF, f"OpenRouter's answer is no JSON: {start}") from error
+                raise Unknown(CUT_OFF, f"OpenRouter's answer is no JSON: {start_of(body)}") from error
             parsed = None
         if response.status in ASKED_IN_VAIN:
-            raise Unknown(CUT_OFF, f"OpenRouter's edge answered HTTP {response.status}: {start}")
+            raise Unknown(CUT_OFF, f"OpenRouter's edge answered HTTP {response.status}: {start_of(body)}")
         answer = parsed if isinstance(parsed, dict) else {}
         # What is nested so deep that it could not be written for the user is no answer; counting is cheap.
         if body.count(b"[") + body.count(b"{") > DEEPEST and not written(answer):
-            raise Unknown(CUT_OFF, f"OpenRouter's answer is nested too deep: {start}")
+            raise Unknown(CUT_OFF, f"OpenRouter's answer is nested too deep: {start_of(body)}")
         if response.status != 200 or answer.get("error") or not isinstance(answer.get(result), list):
-            raise refusal(response.status, answer, start, asked_pause(response.headers))
+            raise refusal(response.status, answer, start_of(body), asked_pause(response.headers))
         if not answer[result]:
-            raise refusal(502, {}, start, None)
+            raise refusal(502, {}, start_of(body), None)
         named = answer.get("id")
         generation = response.headers.get("X-Generation-Id") or (named if isinstance(named, str) else None)
         return Completion(answer, usage_in(answer), generation)

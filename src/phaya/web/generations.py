@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Annotated, Any
 
@@ -14,7 +14,6 @@ from starlette.responses import Response
 from phaya import jobs, telling, webhooks
 from phaya.catalog.acceptance import Accepted, accept
 from phaya.catalog.service import Generation
-from phaya.clock import SECOND
 from phaya.credits import NOTHING, Credits
 from phaya.errors import Fault, Invalid, NotFound, TooLarge
 from phaya.idempotency import Answer, Stamp
@@ -294,10 +293,11 @@ async def draft(
         call,
         request.price(rates),
         service.minutes,
+        ways=ways,
+        rates=None if service.cost is Generation.cost else write_rates(rates),
+        webhook_url=hook,
+        cancel_after=cancel_after,
     )
-    kept_rates = None if service.cost is Generation.cost else write_rates(rates)
-    cancel_at = None if cancel_after is None else job.created_at + cancel_after * SECOND
-    job = replace(job, ways=ways, rates=kept_rates, webhook_url=hook, cancel_at=cancel_at)
     return Order(job, [*accepted.warnings, *phaya.workflow.roster.kie_routes.notes(call)])
 
 

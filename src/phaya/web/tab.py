@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 import orjson
@@ -85,11 +84,14 @@ class Tab:
         phaya = self._phaya
         await phaya.offers.serve_chat(self._service)
         request = Wordless(idempotency_key=self.stamp and self.stamp.key)
-        draft = phaya.workflow.draft(
-            caller.account_id, caller.key.id, self._service, request, Chat({}), self._ceiling, self._minutes
-        )
-        self._job = replace(
-            draft,
+        self._job = phaya.workflow.draft(
+            caller.account_id,
+            caller.key.id,
+            self._service,
+            request,
+            Chat({}),
+            self._ceiling,
+            self._minutes,
             step=Step.TALKING,
             state=State.PROCESSING,
             claimed=True,
