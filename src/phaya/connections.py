@@ -4,10 +4,13 @@ reads. uvicorn itself bounds only the silence between two requests."""
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from http import HTTPStatus
 from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from phaya.wire import WHOLE
 
 HEAD_SECONDS = 10.0
 """Seconds in which the head of a request must be there, from the connection's or the head's first byte on."""
@@ -84,7 +87,10 @@ class Connection(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
             self._too_large = True
             raise ValueError("the head of the request is too large")
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:  # else it becomes another protocol's
+            self.cycle.scope["extensions"] = {WHOLE: partial(_take, self.cycle)}  # type: ignore[typeddict-item]
 
     def on_message_complete(self) -> None:
         """The whole request is there."""
@@ -143,3 +149,30 @@ class Connection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._of_head = timer, False
+
+
+def _take(cycle: RequestResponseCycle, status: int, lines: bytes, body: bytes) -> bool:
+    """Sends an answer in one piece, as `cycle.send` would send its two messages; False, and nothing is done, where
+    those are more than that.
+
+    It does what uvicorn's `send` does with an answer of a known length, and so relies on that method and the fields of a
+    cycle being what they are in the version that constraints.txt names; tests/test_wire.py says where they are not.
+    """
+    if (
+        cycle.response_started  # the answer is broken, and `send` says so
+        or cycle.disconnected
+        or cycle.flow.write_paused  # `send` waits until there is room
+        or cycle.access_log
+        or cycle.scope["method"] == "HEAD"
+    ):
+        return False
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    first = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])  # its date
+    last = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+    cycle.transport.write(b"".join((STATUS_LINE[status], first, lines, last, body)))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True

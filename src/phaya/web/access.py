@@ -23,6 +23,7 @@ from phaya.logs import job_id, request_id
 from phaya.metrics import OPEN_REQUESTS, REQUESTS, Tally
 from phaya.redaction import is_secret
 from phaya.tracing import Span
+from phaya.wire import send_whole
 
 log = structlog.get_logger()
 
@@ -81,7 +82,11 @@ class Access:
                 message["headers"] = [*message.get("headers", ()), (HEADER, mark)]
             elif message["type"] == "http.response.body":
                 whole = not message.get("more_body", False)
-            await send(message)
+            else:
+                status, until, whole = message["status"], time.perf_counter() - began, True
+                # The id needs no check: it is ours, or was found well-formed.
+                return await send_whole(scope, send, message, b"%b: %b\r\n" % (HEADER, mark))
+            return await send(message)
 
         spans = tracing.spans
         block: AbstractContextManager[Span] | None = None
