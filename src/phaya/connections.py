@@ -41,6 +41,7 @@ class Connection(HttpToolsProtocol):
     _whole = True  # whether nothing is to be received
     _of_head = False  # whether the timer waits for a head
     _head_bytes = 0
+    _piece = 0  # bytes that are being taken in
     _too_large = False
     _since = 0.0
     _heard = 0.0
@@ -59,7 +60,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """A piece of a request, or several requests."""
-        self._heard = self.loop.time()
+        self._piece = len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -72,11 +73,13 @@ class Connection(HttpToolsProtocol):
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             elif not self._of_head or self._timer is None:
                 self._wait_for_head()
-        elif self._of_head or self._timer is None:
-            self._since, self._received = self._heard, len(data)
-            self._set_timer(self.loop.call_later(self.silence, self._look))
         else:
-            self._received += len(data)
+            self._heard = self.loop.time()
+            if self._of_head or self._timer is None:
+                self._since, self._received = self._heard, len(data)
+                self._set_timer(self.loop.call_later(self.silence, self._look))
+            else:
+                self._received += len(data)
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -86,9 +89,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._head = False
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
-            self._too_large = True
-            raise ValueError("the head of the request is too large")
+        if self._head_bytes + self._piece > HEAD_BYTES:  # with what came after it, or before
+            if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+                self._too_large = True
+                raise ValueError("the head of the request is too large")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

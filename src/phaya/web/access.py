@@ -85,7 +85,7 @@ class Access:
             else:
                 status, until, whole = message["status"], time.perf_counter() - began, True
                 # The id needs no check: it is ours, or was found well-formed.
-                return await send_whole(scope, send, message, b"%b: %b\r\n" % (HEADER, mark))
+                return await send_whole(scope, send, message, b"x-request-id: %b\r\n" % mark)
             return await send(message)
 
         spans = tracing.spans

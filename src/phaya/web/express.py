@@ -67,10 +67,10 @@ class Express:
         self._lanes = lanes(tariff)
         self._homes = {f"/api/v1/{home.path}/status/": home for home in homes(tariff)}
 
-    async def take(self, scope: Scope, receive: Receive, send: Send, phaya: System) -> bool:
-        """Answers a request that has a lane; False where it has none, and is to go on to its route."""
+    def take(self, scope: Scope, receive: Receive, send: Send, phaya: System) -> Awaitable[None] | None:
+        """The answering of a request that has a lane; None where it has none, and is to go on to its route."""
         if scope["query_string"]:
-            return False
+            return None
         path: str = scope["path"]
         if scope["method"] == "GET":
             home, job_id = self._homes.get(path[:-ID]), path[-ID:]
@@ -78,19 +78,13 @@ class Express:
                 headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each counts
                 if DETOURS.isdisjoint(headers):
                     scope[ROUTE] = home.template
-                    await self._status(scope, receive, send, phaya, headers, home, job_id)
-                    return True
-            return False
+                    return self._status(scope, receive, send, phaya, headers, home, job_id)
+            return None
         lane = self._lanes.get(path) if scope["method"] == "POST" else None
         if lane is None or phaya.load.full(reading=False) or not DETOURS.isdisjoint(dict(scope["headers"])):
-            return False  # what there is no time for is refused there, too
+            return None  # what there is no time for is refused there, too
         scope[ROUTE] = path
-        phaya.load.requests += 1
-        try:
-            await self._take(lane, scope, receive, send, phaya)
-        finally:
-            phaya.load.requests -= 1
-        return True
+        return self._take(lane, scope, receive, send, phaya)
 
     async def _status(
         self,
@@ -128,6 +122,13 @@ class Express:
         return None
 
     async def _take(self, lane: Lane, scope: Scope, receive: Receive, send: Send, phaya: System) -> None:
+        phaya.load.requests += 1
+        try:
+            await self._carry_out(lane, scope, receive, send, phaya)
+        finally:
+            phaya.load.requests -= 1
+
+    async def _carry_out(self, lane: Lane, scope: Scope, receive: Receive, send: Send, phaya: System) -> None:
         request = Request(scope, receive)
         try:
             caller = await enter(request, REQUESTS)
