@@ -46,6 +46,7 @@ class Connection(HttpToolsProtocol):
     _since = 0.0
     _heard = 0.0
     _received = 0
+    _idle_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody connected: they have something to ask, or go."""
@@ -57,6 +58,9 @@ class Connection(HttpToolsProtocol):
         self._set_timer(None)
         self.resume_writing()
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
 
     def data_received(self, data: bytes) -> None:
         """A piece of a request, or several requests."""
@@ -109,6 +113,31 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What cannot be read is refused, and a head that is too large by its own name."""
         self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if self._too_large else HTTPStatus.BAD_REQUEST)
+
+    def on_response_complete(self) -> None:
+        """An answer was sent: another request may come. uvicorn begins a timer after each answer and ends it at the next
+        request; here one goes on for the whole connection, and looks how long there was silence when it is over."""
+        if self.pipeline or self.transport.is_closing():
+            return super().on_response_complete()
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wait_for_request(self.timeout_keep_alive)
+        return None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The connection is closed, if there was silence since the timer began."""
+        silence = 0.0 if self._idle_since is None else self.loop.time() - self._idle_since
+        if silence < self.timeout_keep_alive:
+            return self._wait_for_request(self.timeout_keep_alive - silence)
+        return super().timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def _wait_for_request(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def pause_writing(self) -> None:
         """The client does not read what it asked for."""
