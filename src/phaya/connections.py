@@ -51,6 +51,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody connected: they have something to ask, or go."""
         super().connection_made(transport)
+        # uvicorn writes its own lines where its logger has a handler, even one that nobody asked it to use.
+        self.access_log = self.access_log and self.config.access_log
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -93,10 +95,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._head = False
-        if self._head_bytes + self._piece > HEAD_BYTES:  # with what came after it, or before
-            if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
-                self._too_large = True
-                raise ValueError("the head of the request is too large")
+        most = self._head_bytes + self._piece  # with what else came in the same pieces
+        if most > HEAD_BYTES and self._size_of_head() > HEAD_BYTES:
+            self._too_large = True
+            raise ValueError("the head of the request is too large")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -115,8 +117,8 @@ class Connection(HttpToolsProtocol):
         self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if self._too_large else HTTPStatus.BAD_REQUEST)
 
     def on_response_complete(self) -> None:
-        """An answer was sent: another request may come. uvicorn begins a timer after each answer and ends it at the next
-        request; here one goes on for the whole connection, and looks how long there was silence when it is over."""
+        """An answer was sent: another request may come. uvicorn sets a timer after each answer and cancels it at the
+        next request; here one goes on for the whole connection, and looks at its end how long there was silence."""
         if self.pipeline or self.transport.is_closing():
             return super().on_response_complete()
         self.server_state.total_requests += 1
@@ -151,6 +153,9 @@ class Connection(HttpToolsProtocol):
             self._reading.cancel()
             self._reading = None
         super().resume_writing()
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _look(self) -> None:
         """Whether a body still comes. Where we do not read ourselves, its sender is not to blame."""
@@ -193,8 +198,8 @@ def _take(asked: weakref.ref[RequestResponseCycle], status: int, lines: bytes, b
     """Sends an answer in one piece, as `cycle.send` would send its two messages; False, and nothing is done, where
     those are more than that.
 
-    It does what uvicorn's `send` does with an answer of a known length, and so relies on that method and the fields of a
-    cycle being what they are in the version that constraints.txt names; tests/test_wire.py says where they are not.
+    It does what uvicorn's `send` does with an answer of a known length, so it relies on that method and the fields of
+    a cycle being as they are in the version that constraints.txt names; tests/test_wire.py tells when they are not.
     """
     cycle = asked()
     if (

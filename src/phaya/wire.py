@@ -27,16 +27,19 @@ Take = Callable[[int, bytes, bytes], bool]
 """What a server offers as the extension: it sends a status, lines and a body at once, or answers False and sends
 nothing, where it would have to wait or to do anything else than that."""
 
-_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 
 def lines(headers: Iterable[Header]) -> bytes:
     """Headers as lines. Raises ValueError where one would not be exactly one line."""
-    found = [b"%b: %b\r\n" % (name.lower(), value) for name, value in headers]
-    for line in found:
-        if _LINE.fullmatch(line) is None:
-            raise ValueError(f"no header: {line!r}")
-    return b"".join(found)
+    found = bytearray()
+    for given, value in headers:
+        name = given.lower()
+        if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
+            raise ValueError(f"no header: {name!r}: {value!r}")
+        found += b"%b: %b\r\n" % (name, value)
+    return bytes(found)
 
 
 def headers(lines: bytes) -> list[Header]:

@@ -172,7 +172,7 @@ def _read(scope: Scope) -> tuple[str, bytes | None, bool]:
         text = given.decode()
         if not is_secret(text):
             return text, parent, waits
-    return f"{_random_bits(128):032x}", parent, waits
+    return _random_bits(128).to_bytes(16, "big").hex(), parent, waits
 
 
 def _method(scope: Scope) -> str:
