@@ -134,7 +134,7 @@ async def test_answers_that_are_asked_for_together_come_in_their_order(speaker: 
 async def test_an_answer_waits_for_a_client_that_does_not_read_the_one_before_it(speaker: tuple[Speaker, int]) -> None:
     app, port = speaker
     app.took.clear()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /whole/much HTTP/1.1\r\nHost: x\r\n\r\nGET /whole/x HTTP/1.1\r\nHost: x\r\n\r\n")
     async with asyncio.timeout(20):
         while len(app.took) < 2:
@@ -207,7 +207,7 @@ async def test_what_a_whole_answer_relies_on_in_uvicorn_is_as_it_was() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        cycle = send.__self__  # type: ignore[attr-defined]
+        cycle: Any = send.__self__  # type: ignore[attr-defined]
         if scope["path"] == "/whole":
             assert scope["extensions"][wire.WHOLE](200, b"content-length: 2\r\n", b"hi")
         else:

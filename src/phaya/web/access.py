@@ -23,7 +23,7 @@ from phaya.logs import job_id, request_id
 from phaya.metrics import OPEN_REQUESTS, REQUESTS, Tally
 from phaya.redaction import is_secret
 from phaya.tracing import Span
-from phaya.wire import send_whole
+from phaya.wire import WHOLE, send_whole
 
 log = structlog.get_logger()
 
@@ -82,7 +82,7 @@ class Access:
                 message["headers"] = [*message.get("headers", ()), (HEADER, mark)]
             elif message["type"] == "http.response.body":
                 whole = not message.get("more_body", False)
-            else:
+            elif message["type"] == WHOLE:
                 status, until, whole = message["status"], time.perf_counter() - began, True
                 # The id needs no check: it is ours, or was found well-formed.
                 return await send_whole(scope, send, message, b"x-request-id: %b\r\n" % mark)
