@@ -8,7 +8,7 @@ import gc
 import re
 import weakref
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -207,7 +207,7 @@ async def test_what_a_whole_answer_relies_on_in_uvicorn_is_as_it_was() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        cycle: Any = send.__self__  # type: ignore[attr-defined]
+        cycle = cast("Any", send.__self__)  # type: ignore[attr-defined]
         if scope["path"] == "/whole":
             assert scope["extensions"][wire.WHOLE](200, b"content-length: 2\r\n", b"hi")
         else:
