@@ -213,7 +213,7 @@ async def test_what_a_whole_answer_relies_on_in_uvicorn_is_as_it_was() -> None:
         else:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
             await send({"type": "http.response.body", "body": b"hi"})
-        seen.append(dict(vars(cycle)))
+        seen.append(dict(cast("dict[str, Any]", cycle.__dict__)))
 
     with listen("127.0.0.1", 0) as listener:
         async with serving(app, listener):
