@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from phaya.app import App, create_app
 from phaya.schema import jobs
 from phaya.serving import listen, serving
 from phaya.web.access import ROUTE
+from phaya.wire import WHOLE
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +89,7 @@ class Doors:
     """One Phaya behind two sockets: the one as it is, the other without lanes."""
 
     phaya: Phaya
+    app: App
     ports: tuple[int, int]
     real: dict[bytes, bytes]
     """The ids and the key that stand-ins in requests stand for."""
@@ -160,7 +163,7 @@ async def doors(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Door
             mine = (await phaya.post("text-to-image/generate", {"prompt": "A fox"})).json["job_id"]
             await phaya.get(f"text-to-image/status/{mine}?wait=30")
             real = {MINE.encode(): mine, OTHER.encode(): other, SECRET: phaya.key}
-            yield Doors(phaya, ports, {name: value.encode() for name, value in real.items()}, taken)
+            yield Doors(phaya, app, ports, {name: value.encode() for name, value in real.items()}, taken)
             assert await phaya.audit() == []
 
 
@@ -296,3 +299,71 @@ async def test_a_row_that_cannot_be_told_is_our_own_fault_on_a_lane_as_at_its_ro
 
 def _spoil(connection: Connection, job_id: str) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(results="{"))
+
+
+LINE = b"GET /api/v1/text-to-image/status/" + MINE.encode() + b" HTTP/1.1\r\n"
+NAMED = b"Host: x\r\nAuthorization: Bearer " + SECRET + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        LINE.replace(b"GET", b"HEAD") + NAMED + b"Connection: close\r\n\r\n",
+        LINE.replace(b"1.1", b"1.0") + NAMED + b"\r\n",
+        LINE.replace(b"1.1", b"1.0") + NAMED + b"If-None-Match: *\r\n\r\n",
+        LINE + NAMED + b"Connection: close\r\nContent-Length: 3\r\n\r\nabc",
+        LINE + NAMED + b"Connection: close, keep-alive\r\n\r\n",
+        LINE + NAMED + b"Connection: close\r\nX-Request-Id: a\r\n set-cookie: b\r\n\r\n",
+        LINE + NAMED + b"Connection: close\r\nX-Request-Id: a\rset-cookie: b\r\n\r\n",
+        LINE + NAMED + b"Connection: close\r\nX-Request-Id: a\nset-cookie: b\r\n\r\n",
+    ],
+)
+async def test_a_poll_of_any_form_has_on_its_lane_the_headers_of_its_route(doors: Doors, request_: bytes) -> None:
+    for stand_in, value in doors.real.items():
+        request_ = request_.replace(stand_in, value)
+
+    on_lane, at_route = [await _ask(port, request_) for port in doors.ports]
+
+    assert on_lane == at_route
+    assert b"set-cookie" not in dict(on_lane.headers)
+
+
+async def test_an_id_with_a_line_in_it_is_not_told_to_a_server(doors: Doors) -> None:
+    """A server might hand on what no parser should let through."""
+    told: list[bytes] = []
+
+    def take(status: int, lines: bytes, body: bytes) -> bool:
+        told.append(lines)
+        return True
+
+    async def nothing(*_: object) -> Any:
+        raise AssertionError("nothing is received, and nothing else is sent")
+
+    scope = {
+        "type": "http", "method": "GET", "query_string": b"", "client": ("127.0.0.1", 1),
+        "path": f"/api/v1/text-to-image/status/{doors.real[MINE.encode()].decode()}",
+        "headers": [(b"authorization", b"Bearer " + doors.real[SECRET]), (b"x-request-id", b"a\r\nset-cookie: b")],
+        "extensions": {WHOLE: take},
+    }  # fmt: skip
+    await doors.app(scope, nothing, nothing)
+
+    assert len(told) == 1
+    assert b"set-cookie" not in told[0]
+    assert told[0].count(b"\r\nx-request-id: ") == 1
+
+
+async def test_polls_that_come_together_are_answered_in_their_order(doors: Doors) -> None:
+    asked = [MINE, NOBODYS, MINE, OTHER, MINE]
+    polls = b"".join(LINE.replace(MINE.encode(), one.encode()) + NAMED + b"\r\n" for one in asked)
+    last = LINE + NAMED + b"If-None-Match: *\r\nConnection: close\r\n\r\n"
+    request_ = polls + last
+    for stand_in, value in doors.real.items():
+        request_ = request_.replace(stand_in, value)
+    reader, writer = await asyncio.open_connection("127.0.0.1", doors.ports[0])
+    writer.write(request_)
+    async with asyncio.timeout(30):
+        whole = await reader.read()
+    writer.close()
+
+    found = re.findall(rb"HTTP/1.1 (\d+)", whole)
+    assert found == [b"200" if one == MINE else b"404" for one in asked] + [b"304"]

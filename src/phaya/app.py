@@ -48,9 +48,9 @@ class App(FastAPI):
         """Answers a request, on its lane if it has one."""
         if self.express is not None:
             scope["app"] = self
-            if await self.express.take(scope, receive, send, self.state.system):
-                return
-        await self.at_route(scope, receive, send)
+            if (answering := self.express.take(scope, receive, send, self.state.system)) is not None:
+                return await answering
+        return await self.at_route(scope, receive, send)
 
     async def at_route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request past the lanes."""

@@ -7,11 +7,11 @@ meters.py.
 from __future__ import annotations
 
 from collections import deque
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection, text
 
+from phaya import wire
 from phaya.clock import SECOND, Clock, SystemClock
 from phaya.errors import TooManyRequests
 from phaya.metrics import BUDGET_EMPTY, BUDGET_LIMIT, BUDGET_SPENT, REFUSED
@@ -30,17 +30,17 @@ class Quota(NamedTuple):
     reset: int  # seconds until the window has its next free place
 
     @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """The IETF headers of draft-ietf-httpapi-ratelimit-headers."""
-        return [
-            (b"ratelimit-policy", _policy(self.name, self.limit)),
-            (b"ratelimit", f'"{self.name}";r={self.remaining};t={self.reset}'.encode()),
-        ]
+    def lines(self) -> bytes:
+        """The IETF headers of draft-ietf-httpapi-ratelimit-headers, as they are sent."""
+        name, limit, remaining, reset = self
+        return (
+            f'ratelimit-policy: "{name}";q={limit};w={MINUTE}\r\nratelimit: "{name}";r={remaining};t={reset}\r\n'
+        ).encode()
 
-
-@lru_cache
-def _policy(name: str, limit: int) -> bytes:
-    return f'"{name}";q={limit};w={MINUTE}'.encode()
+    @property
+    def headers(self) -> list[wire.Header]:
+        """The same as headers."""
+        return wire.headers(self.lines)
 
 
 class QuotaSpent(TooManyRequests):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -18,6 +18,7 @@ from phaya.jobs import Job, State
 from phaya.results import Results
 from phaya.tariff import Tariff
 from phaya.ways import unpack_ways
+from phaya.wire import lines
 
 ERASED_ERROR = "The job ended without a result; why was deleted after its storage time."
 CLOCKED = frozenset({"processing_time_ms", "poll_after"})
@@ -103,14 +104,14 @@ def version(answer: Mapping[str, object]) -> str:
 class Status:
     """Where a job stands, as it is sent: its JSON, its ETag without the `W/` of a weak one, and its headers.
 
-    `full` and `short` are the raw headers of the whole answer and of one that says that nothing is new.
+    `full` and `short` are the lines (see wire.py) of the whole answer and of one that says that nothing is new.
     """
 
     body: bytes
     tag: str
     headers: Mapping[str, str]
-    full: Sequence[tuple[bytes, bytes]]
-    short: Sequence[tuple[bytes, bytes]]
+    full: bytes
+    short: bytes
 
     @classmethod
     def of(cls, answer: Mapping[str, object]) -> Self:
@@ -120,12 +121,14 @@ class Status:
         if isinstance(advice := answer["poll_after"], float):
             headers["Retry-After"] = str(math.ceil(advice))
         body = dumps(answer)
-        short = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        full = [*short, (b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
-        return cls(body, tag, headers, full, short)
+        short = lines((name.encode(), value.encode()) for name, value in headers.items())
+        kind = lines([(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")])
+        return cls(body, tag, headers, short + kind, short)
 
     def known_by(self, tags: str) -> bool:
         """Whether one of the ETags of an `If-None-Match` is this one's."""
+        if tags.removeprefix("W/") == self.tag:  # as nearly everybody sends it
+            return True
         return bool(tags) and bool({one.strip().removeprefix("W/") for one in tags.split(",")} & {"*", self.tag})
 
 

@@ -23,6 +23,7 @@ from phaya.logs import job_id, request_id
 from phaya.metrics import OPEN_REQUESTS, REQUESTS, Tally
 from phaya.redaction import is_secret
 from phaya.tracing import Span
+from phaya.wire import WHOLE, send_whole
 
 log = structlog.get_logger()
 
@@ -81,7 +82,11 @@ class Access:
                 message["headers"] = [*message.get("headers", ()), (HEADER, mark)]
             elif message["type"] == "http.response.body":
                 whole = not message.get("more_body", False)
-            await send(message)
+            elif message["type"] == WHOLE:
+                status, until, whole = message["status"], time.perf_counter() - began, True
+                # The id needs no check: it is ours, or was found well-formed.
+                return await send_whole(scope, send, message, b"x-request-id: %b\r\n" % mark)
+            return await send(message)
 
         spans = tracing.spans
         block: AbstractContextManager[Span] | None = None
@@ -167,7 +172,7 @@ def _read(scope: Scope) -> tuple[str, bytes | None, bool]:
         text = given.decode()
         if not is_secret(text):
             return text, parent, waits
-    return f"{_random_bits(128):032x}", parent, waits
+    return _random_bits(128).to_bytes(16, "big").hex(), parent, waits
 
 
 def _method(scope: Scope) -> str:

@@ -32,6 +32,7 @@ from phaya.web.generations import Home, homes, place, unknown
 from phaya.web.openai import conversation
 from phaya.web.repeats import Repeatable, repeatable, replayed
 from phaya.web.shields import shields
+from phaya.wire import WHOLE, headers, lines
 
 Lane = Callable[[Request, System, Caller, Repeatable], Awaitable[Response]]
 
@@ -61,15 +62,15 @@ class Express:
         self, tariff: Tariff, broken: Callable[[Request, Exception], Awaitable[Response]], *, secure: bool
     ) -> None:
         """`broken` answers what should not have happened. `secure`: this Phaya is reached by https."""
-        self._always = (VARY, *shields(secure=secure))
+        self._always = lines([VARY, *shields(secure=secure)])
         self._broken = broken
         self._lanes = lanes(tariff)
         self._homes = {f"/api/v1/{home.path}/status/": home for home in homes(tariff)}
 
-    async def take(self, scope: Scope, receive: Receive, send: Send, phaya: System) -> bool:
-        """Answers a request that has a lane; False where it has none, and is to go on to its route."""
+    def take(self, scope: Scope, receive: Receive, send: Send, phaya: System) -> Awaitable[None] | None:
+        """The answering of a request that has a lane; None where it has none, and is to go on to its route."""
         if scope["query_string"]:
-            return False
+            return None
         path: str = scope["path"]
         if scope["method"] == "GET":
             home, job_id = self._homes.get(path[:-ID]), path[-ID:]
@@ -77,19 +78,13 @@ class Express:
                 headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each counts
                 if DETOURS.isdisjoint(headers):
                     scope[ROUTE] = home.template
-                    await self._status(scope, receive, send, phaya, headers, home, job_id)
-                    return True
-            return False
+                    return self._status(scope, receive, send, phaya, headers, home, job_id)
+            return None
         lane = self._lanes.get(path) if scope["method"] == "POST" else None
         if lane is None or phaya.load.full(reading=False) or not DETOURS.isdisjoint(dict(scope["headers"])):
-            return False  # what there is no time for is refused there, too
+            return None  # what there is no time for is refused there, too
         scope[ROUTE] = path
-        phaya.load.requests += 1
-        try:
-            await self._take(lane, scope, receive, send, phaya)
-        finally:
-            phaya.load.requests -= 1
-        return True
+        return self._take(lane, scope, receive, send, phaya)
 
     async def _status(
         self,
@@ -118,15 +113,22 @@ class Express:
             request = Request(scope)
             response = refusal(request, error) if isinstance(error, PhayaError) else await self._broken(request, error)
             quota = error.quota if isinstance(error, QuotaSpent) else quota
-            response.raw_headers.extend([*self._always, *(quota.headers if quota else ())])
-            return await response(scope, receive, send)
-        known = b"if-none-match" in headers and status.known_by(_said(headers, b"if-none-match"))
-        raw = [*(status.short if known else status.full), *self._always, *quota.headers]
-        await send({"type": "http.response.start", "status": 304 if known else 200, "headers": raw})
-        await send({"type": "http.response.body", "body": b"" if known else status.body})
+            return await self._respond(response, quota, scope, receive, send)
+        always = self._always + quota.lines
+        if b"if-none-match" in headers and status.known_by(_said(headers, b"if-none-match")):
+            await send({"type": WHOLE, "status": 304, "lines": status.short + always, "body": b""})
+        else:
+            await send({"type": WHOLE, "status": 200, "lines": status.full + always, "body": status.body})
         return None
 
     async def _take(self, lane: Lane, scope: Scope, receive: Receive, send: Send, phaya: System) -> None:
+        phaya.load.requests += 1
+        try:
+            await self._carry_out(lane, scope, receive, send, phaya)
+        finally:
+            phaya.load.requests -= 1
+
+    async def _carry_out(self, lane: Lane, scope: Scope, receive: Receive, send: Send, phaya: System) -> None:
         request = Request(scope, receive)
         try:
             caller = await enter(request, REQUESTS)
@@ -140,9 +142,19 @@ class Express:
             return
         except Exception as error:  # noqa: BLE001 - answered and logged as everywhere
             response = await self._broken(request, error)
-        quota = getattr(request.state, "quota", None)
-        response.raw_headers.extend([*self._always, *(quota.headers if isinstance(quota, Quota) else ())])
-        await response(scope, receive, send)
+        quota: Quota | None = getattr(request.state, "quota", None)
+        await self._respond(response, quota, scope, receive, send)
+
+    async def _respond(
+        self, response: Response, quota: Quota | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        more = self._always + (quota.lines if quota else b"")
+        if type(response).__call__ is Response.__call__ and response.background is None:
+            said = lines(response.raw_headers) + more
+            await send({"type": WHOLE, "status": response.status_code, "lines": said, "body": response.body})
+        else:  # a stream
+            response.raw_headers.extend(headers(more))
+            await response(scope, receive, send)
 
 
 def _is_id(text: str) -> bool:
