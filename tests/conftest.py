@@ -159,6 +159,7 @@ def settings(folder: Path, **values: Any) -> Settings:
     given: dict[str, Any] = {
         "PHAYA_DATA_DIR": folder,
         "PHAYA_SANDBOX_PACE": PACE,
+        "PHAYA_SANDBOX_KEYS": 20,  # a module's jobs do not wait for those of the tests before
         "KIE_API_KEY": "",
         "OPENROUTER_API_KEY": None,
         "GEMINI_API_KEY": None,
