@@ -185,7 +185,11 @@ async def running(folder: Path, **values: Any) -> AsyncGenerator[Phaya, None]:
             yield phaya
 
 
-LONGEST = ("test_kill", "test_nodes", "test_endings", "test_fuzz", "test_cli", "test_postgresql", "test_restarts")
+LONGEST = (
+    *("test_kill", "test_nodes", "test_fuzz", "test_services", "test_endings", "test_cli", "test_console_browser"),
+    *("test_kie_services", "test_idempotency", "test_parting", "test_topup", "test_restarts", "test_postgresql"),
+    *("test_crowds", "test_money", "test_books", "test_ffmpeg", "test_office_browser"),
+)
 """Modules that take longest. Workers begin with them: at the end, one would work while the others wait for it."""
 
 
