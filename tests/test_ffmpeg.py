@@ -183,7 +183,7 @@ async def test_colour_stays_where_its_brightness_goes(tmp_path: Path, mode: str)
     video = await render(tmp_path, tmp_path / "in.png", zoom=Zoom(mode, 0.01, 1.5, 1.0))
 
     with av.open(video) as film:
-        films = [frame.to_ndarray() for frame in film.decode(video=0)]
+        films = [np.asarray(frame.to_ndarray(), dtype=np.uint8) for frame in film.decode(video=0)]
     height, width = 360, 640
     edges = [(_edge(one[height // 2, :width]), _edge(one[height:].reshape(-1, width // 2)[90])) for one in films]
     assert edges[0][0] - edges[-1][0] > 50
