@@ -1,4 +1,4 @@
-"""Real processes for the tests that kill them: nodes of a Phaya on one database, and the sandbox as their provider."""
+"""Real processes for the tests that kill them: nodes of a Phaya on one database; their provider, a sandbox, is here."""
 
 from __future__ import annotations
 
@@ -11,22 +11,29 @@ import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import orjson
 from sqlalchemy import select
 
 import conftest
+from phaya import inspection, operator
+from phaya.clock import SystemClock
 from phaya.credits import Credits
 from phaya.engine import engine
+from phaya.providers.sandbox.hosting import hosted_sandbox
 from phaya.schema import accounts, jobs
+from phaya.serving import listen, serving
+from phaya.settings import Settings
+from phaya.storage import storage_of
 from servers import free_port
 
 SEED = int(os.environ.get("PHAYA_SEED", "0")) or random.randrange(1 << 30)
 KILLS = int(os.environ.get("PHAYA_KILLS", "5"))
 START = 100_000
+PHAYA = ("-m", "phaya")
 ENDINGS = ("", "", "", "[fail]", "[drop]", "[twice]", "[slow 1.5]", "[reject] [twice]", "[drop] [fail]")
 
 
@@ -37,7 +44,7 @@ class Node:
     arguments: tuple[str, ...]
     port: int | None
     environment: dict[str, str] = field(default_factory=dict[str, str])
-    program: tuple[str, ...] = ("-m", "phaya")
+    program: tuple[str, ...] = PHAYA
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -58,7 +65,7 @@ class Cluster:
     embedded: bool = False
     extra: dict[str, str] = field(default_factory=dict[str, str])
     nodes: list[Node] = field(default_factory=list[Node])
-    sandbox: asyncio.subprocess.Process | None = None
+    stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     key: str = ""
     accepted: dict[str, str] = field(default_factory=dict[str, str])
     prompts: list[str] = field(default_factory=list[str])
@@ -83,7 +90,7 @@ class Cluster:
         return clean | self.extra
 
     async def spawn(
-        self, *arguments: str, program: tuple[str, ...] = ("-m", "phaya"), **environment: str
+        self, *arguments: str, program: tuple[str, ...] = PHAYA, **environment: str
     ) -> asyncio.subprocess.Process:
         with (self.folder / f"{arguments[0]}.log").open("ab") as log:
             return await asyncio.create_subprocess_exec(
@@ -99,23 +106,38 @@ class Cluster:
         return process.returncode or 0, printed
 
     async def open(self, credits: int = START) -> None:
-        """Starts the provider, and makes the key that the load uses."""
+        """Starts the provider, in this process, and makes the key that the load uses."""
         if not self.embedded:
-            folder = str(self.folder / "provider")
-            self.sandbox = await self.spawn("sandbox", "--port", str(self.sandbox_port), PHAYA_DATA_DIR=folder)
+            given = {
+                "PHAYA_SANDBOX_PACE": self.environment["PHAYA_SANDBOX_PACE"],
+                "PHAYA_ALLOWED_NETWORKS": "127.0.0.0/8",
+            }
+            folder = self.folder / "provider"
+            provider = hosted_sandbox(conftest.settings(folder, **given), folder / "sandbox", (), SystemClock())
+            listener = self.stack.enter_context(listen("127.0.0.1", self.sandbox_port))
+            await self.stack.enter_async_context(serving(provider, listener))
         self.key = await self.new_key("k@x.org", credits)
 
-    async def new_key(self, account: str, credits: int) -> str:
-        code, printed = await self.phaya(
-            "keys", "create", "--account", account, "--credits", str(credits), "--rate", "100000", "--json"
-        )
-        assert code == 0, printed
-        return orjson.loads(printed)["key"]
+    @property
+    def settings(self) -> Settings:
+        """What an operator's commands go by."""
+        return conftest.settings(self.folder / "data", PHAYA_DATABASE_URL=self.database_url)
 
-    async def serve(self, *arguments: str, **environment: str) -> Node:
+    async def new_key(self, account: str, credits: int) -> str:
+        asked: dict[str, Any] = {"account": account, "name": "load", "scopes": list[str](), "rate": 100_000}
+        made = await operator.carry_out(self.settings, "keys create", credits=str(credits), **asked)
+        return made["key"]
+
+    async def check(self) -> list[str]:
+        """What `phaya check` finds wrong, in the database and among the files."""
+        storage = storage_of(self.settings, "")
+        ask = partial(operator.carry_out, self.settings)
+        return (await inspection.examine(ask, storage, self.settings.media_days))["faults"]
+
+    async def serve(self, *arguments: str, program: tuple[str, ...] = PHAYA, **environment: str) -> Node:
         """A server. Each has a port of its own; links and callbacks lead to the first one's unless told otherwise."""
         port = free_port()
-        node = Node(("serve", "--port", str(port), *arguments), port, environment)
+        node = Node(("serve", "--port", str(port), *arguments), port, environment, program)
         self.nodes.append(node)
         await self.start(node)
         return node
@@ -146,12 +168,13 @@ class Cluster:
         node.process = None
 
     async def close(self) -> None:
-        for process in (self.sandbox, *(node.process for node in self.nodes)):
+        for process in (node.process for node in self.nodes):
             if process is not None and process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal.SIGCONT)
                     process.kill()
                 await process.wait()
+        await self.stack.aclose()
 
     @property
     def servers(self) -> list[Node]:
@@ -214,8 +237,7 @@ class Cluster:
         """The balance and every job, from the database itself. Stops SQLite's only node for it."""
         if self.database_url is None:
             await self.kill(self.nodes[0], signal.SIGTERM)
-        given = {"PHAYA_DATABASE_URL": self.database_url}
-        async with engine(conftest.settings(self.folder / "data", **given)) as opened:
+        async with engine(self.settings) as opened:
             balance = await opened.database.read(lambda c: c.execute(select(accounts.c.balance)).scalar_one())
             rows = await opened.database.read(lambda c: list(c.execute(select(jobs))))
         return Credits(balance), rows
@@ -227,19 +249,19 @@ async def settled(cluster: Cluster, label: str, start: int = START) -> Counter[s
     statuses = await cluster.finish()
     bought = await cluster.bought()
     balance, rows = await cluster.rows()
-    code, printed = await cluster.phaya("check", "--json")
+    faults = await cluster.check()
     known = {row.id: row for row in rows}
     states = Counter(status["state"] for status in statuses.values())
     unheard = len(rows) - len(statuses)
     print(  # noqa: T201 - the table of a long run
         f"\n{label}, seed {SEED}: {len(cluster.accepted)} accepted, {cluster.unanswered} unanswered ({unheard} of "
         f"those were charged jobs), {dict(states)}, {sum(count - 1 for count in bought.values())} bought twice, "
-        f"check {printed.decode().strip()}"
+        f"check: {faults or 'clean'}"
     )
     assert cluster.accepted, "the load must have bought something"
     assert set(cluster.accepted) <= set(known), "an accepted job is lost"
     assert all(count == 1 for count in bought.values()), "a task was submitted twice"
-    assert code == 0, printed
+    assert faults == []
     for job, status in statuses.items():
         prompt = cluster.accepted[job]
         refund = 0 if status["state"] == "completed" else 1

@@ -159,6 +159,7 @@ def settings(folder: Path, **values: Any) -> Settings:
     given: dict[str, Any] = {
         "PHAYA_DATA_DIR": folder,
         "PHAYA_SANDBOX_PACE": PACE,
+        "PHAYA_SANDBOX_KEYS": 20,  # a module's jobs do not wait for those of the tests before
         "KIE_API_KEY": "",
         "OPENROUTER_API_KEY": None,
         "GEMINI_API_KEY": None,
@@ -184,7 +185,11 @@ async def running(folder: Path, **values: Any) -> AsyncGenerator[Phaya, None]:
             yield phaya
 
 
-LONGEST = ("test_kill", "test_nodes", "test_endings", "test_fuzz", "test_cli", "test_postgresql", "test_restarts")
+LONGEST = (
+    *("test_kill", "test_nodes", "test_fuzz", "test_services", "test_endings", "test_cli", "test_console_browser"),
+    *("test_kie_services", "test_idempotency", "test_parting", "test_topup", "test_restarts", "test_postgresql"),
+    *("test_crowds", "test_money", "test_books", "test_ffmpeg", "test_office_browser"),
+)
 """Modules that take longest. Workers begin with them: at the end, one would work while the others wait for it."""
 
 

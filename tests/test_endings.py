@@ -1,4 +1,5 @@
-"""Whatever a provider does with a job, its money and its words come out right."""
+"""Whatever a provider does with a job, its money and its words come out right: one service of each kind on both
+databases. All other services go through the same in test_services.py."""
 
 from __future__ import annotations
 
@@ -9,76 +10,31 @@ from decimal import Decimal
 import pytest
 
 from conftest import BOTH, Phaya, running
-from phaya.catalog import CATALOG, SERVICES
+from endings import KINDS, MARKERS, each, fails, is_cancelled, promptable, succeeds
+from phaya.catalog import SERVICES
 from phaya.catalog.service import Generation
 
 pytestmark = pytest.mark.anyio
 
 ENGINES = BOTH
 
-REMOTE = [service for service in CATALOG if not service.local and "prompt" in service.model_fields]
-LOSABLE = [service for service in REMOTE if service.path != "text-to-speech"]  # Gemini answers at once or not at all
-# A download needs a page of another site; its endings are those of its own tests.
-OURS = [service for service in CATALOG if service.path != "video-download"]
-every_service = pytest.mark.parametrize("service", OURS, ids=[service.path for service in OURS])
 
-
-# Garbage is cleared up by the dialect's adapter: one service of each dialect is enough, and looks take their time.
-DIALECTS = ("text-to-image", "text-to-music", "veo31-video", "text-to-speech")
-FAILURES = [
-    pytest.param(service, marker, id=f"{service.path}-{marker}")
-    for service in REMOTE
-    for marker in ("[fail]", "[reject]", "[refuse]", "[garbage]")
-    if marker != "[garbage]" or service.path in DIALECTS
-]
-
-
-@pytest.mark.parametrize(("service", "marker"), FAILURES)
+@pytest.mark.parametrize("marker", MARKERS)
+@each(promptable(KINDS))
 async def test_a_job_that_fails_costs_nothing(phaya: Phaya, service: type[Generation], marker: str) -> None:
-    key = await phaya.new_key("60")
-    created = await phaya.create(service, key, prompt=f"A storm {marker}")
-
-    status = await phaya.finish(service.path, created["job_id"], key)
-
-    assert status["state"] == "failed"
-    assert status["status"] == service.words.spell("failed")
-    assert status["credits_refunded"] == status["credits_used"] == created["credits_used"]
-    assert await phaya.balance(key) == 60
-    assert len(status["error"]) > 10
-    assert all(status[name] is None for name in (*service.answer.fields, "result_url"))
-    assert await phaya.audit() == []
+    await fails(phaya, service, marker)
 
 
-@every_service
-async def test_every_service_succeeds_and_costs_its_price(phaya: Phaya, service: type[Generation]) -> None:
-    key = await phaya.new_key("60")
-    created = await phaya.create(service, key)
-
-    status = await phaya.finish(service.home(), created["job_id"], key)
-
-    assert ("completed", None) == (status["state"], status["error"])
-    assert any(status[name] for name in service.answer.fields)
-    assert await phaya.balance(key) == 60 - Decimal(str(status["credits_used"])) + Decimal(
-        str(status["credits_refunded"])
-    )
-    assert await phaya.audit() == []
+@each(KINDS)
+async def test_a_service_of_each_kind_succeeds_and_costs_its_price(phaya: Phaya, service: type[Generation]) -> None:
+    await succeeds(phaya, service)
 
 
-@every_service
-async def test_every_service_can_be_cancelled_with_everything_back(phaya: Phaya, service: type[Generation]) -> None:
-    key = await phaya.new_key("60")
-    slow = {"prompt": "A slow dawn [slow 3]"} if "prompt" in service.model_fields else {}
-    job = (await phaya.create(service, key, **slow))["job_id"]
-
-    cancelled = await phaya.post(f"{service.home()}/cancel/{job}", {}, key=key)
-    status = await phaya.finish(service.home(), job, key)
-
-    if cancelled.json["success"]:
-        assert ("cancelled", service.words.spell("cancelled")) == (status["state"], status["status"])
-        assert await phaya.balance(key) == 60
-    else:
-        assert "completed" == status["state"], "it was quicker than the cancel"
-    assert await phaya.audit() == []
+@each(KINDS)
+async def test_a_service_of_each_kind_can_be_cancelled_with_everything_back(
+    phaya: Phaya, service: type[Generation]
+) -> None:
+    await is_cancelled(phaya, service)
 
 
 async def test_credits_are_back_before_anybody_can_read_the_failure(phaya: Phaya) -> None:
@@ -93,15 +49,6 @@ async def test_credits_are_back_before_anybody_can_read_the_failure(phaya: Phaya
 
 async def test_an_answer_lost_after_the_submit_neither_buys_twice_nor_loses_the_job(phaya: Phaya) -> None:
     prompt = "A heron in the mist [drop]"
-    created = await phaya.create(SERVICES["text-to-image"], prompt=prompt)
-
-    status = await phaya.finish("text-to-image", created["job_id"])
-
-    assert (status["state"], await phaya.sandbox_tasks(prompt)) == ("completed", 1)
-
-
-async def test_a_crowded_provider_only_delays_a_job(phaya: Phaya) -> None:
-    prompt = "A market at noon [429]"
     created = await phaya.create(SERVICES["text-to-image"], prompt=prompt)
 
     status = await phaya.finish("text-to-image", created["job_id"])
@@ -179,24 +126,6 @@ async def test_a_job_that_never_ends_fails_at_its_deadline_with_its_credits_back
     assert (status["state"], status["error_code"]) == ("failed", "deadline")
     assert await hasty.balance(key) == 5
     assert (await hasty.operate("check"))["waiting"] == {"remote/watching": 1}, "its fate is still looked for"
-
-
-async def test_every_service_may_lose_a_job_without_losing_a_credit(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    async with running(tmp_path_factory.mktemp("lost"), PHAYA_DEADLINE_SCALE=1 / 900) as phaya:
-        keys = [await phaya.new_key("60") for _ in LOSABLE]
-        made = [
-            await phaya.create(service, key, prompt="A ship in the fog [lost]")
-            for service, key in zip(LOSABLE, keys, strict=True)
-        ]
-
-        for service, key, created in zip(LOSABLE, keys, made, strict=True):
-            status = await phaya.finish(service.home(), created["job_id"], key)
-
-            assert ("failed", "deadline") == (status["state"], status["error_code"]), service.path
-            assert await phaya.balance(key) == 60
-        assert await phaya.audit() == []
 
 
 async def test_a_film_that_arrives_after_the_refund_is_the_users_without_a_charge(hasty: Phaya) -> None:

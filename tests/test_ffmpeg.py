@@ -173,6 +173,30 @@ async def test_colours_are_those_of_the_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("mode", ["bottom_right", "pan_right"])
+async def test_colour_stays_where_its_brightness_goes(tmp_path: Path, mode: str) -> None:
+    """The planes of a frame move each by itself."""
+    picture = Image.new("RGB", (320, 180), "blue")
+    picture.paste("red", (0, 0, 200, 180))  # by far the brighter one
+    picture.save(tmp_path / "in.png")
+
+    video = await render(tmp_path, tmp_path / "in.png", zoom=Zoom(mode, 0.01, 1.5, 1.0))
+
+    with av.open(video) as film:
+        films = [np.asarray(frame.to_ndarray(), dtype=np.uint8) for frame in film.decode(video=0)]
+    height, width = 360, 640
+    edges = [(_edge(one[height // 2, :width]), _edge(one[height:].reshape(-1, width // 2)[90])) for one in films]
+    assert edges[0][0] - edges[-1][0] > 50
+    assert [colour * 2 for _, colour in edges] == pytest.approx([light for light, _ in edges], abs=2)
+
+
+def _edge(row: Pixels) -> int:
+    """Where a row of one plane passes the middle between its ends."""
+    middle = (int(row[0]) + int(row[-1])) / 2
+    return int(np.argmax((row > middle) != (row[0] > middle)))
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(("seconds", "frames"), [(1, 30), (0.5, 15), (2.5, 75), (1.016, 30), (0.01, 1)])
 async def test_a_clip_lasts_exactly_as_long_as_ordered(
     map_picture: Path, tmp_path: Path, seconds: float, frames: int

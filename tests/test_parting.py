@@ -126,7 +126,7 @@ async def test_streams_uploads_and_renders_that_a_stop_breaks_off_end_in_words_a
         _, history = await run.ask("GET", "user/credits/history")
         await run.ask("POST", f"image-to-video/cancel/{render['job_id']}", {})
         _, after = await run.ask("GET", "user/credits")
-        code, printed = await run.phaya("check", "--json")
+        faults = await run.check()
         told = (tmp_path / "serve.log").read_text()
 
     for status, body in streams:
@@ -140,5 +140,5 @@ async def test_streams_uploads_and_renders_that_a_stop_breaks_off_end_in_words_a
     talked = -sum(Decimal(str(entry["amount"])) for entry in history["history"] if entry["service"] == "phaya-gpt")
     assert 0 < talked < 1
     assert Decimal(str(after["credits_balance"])) == START - talked
-    assert code == 0, printed
+    assert faults == []
     assert "Traceback" not in told

@@ -153,7 +153,8 @@ async def test_a_server_that_is_gone_is_told_and_found_again(owned: Postgres, da
 async def test_a_cut_cable_holds_nobody_for_ever(owned: Postgres) -> None:
     url = owned.new_database()
     async with gate(owned.port) as way:
-        database = await PostgreSQL(url.replace(str(owned.port), str(way.port)), connections=2).open()
+        through = url.replace(str(owned.port), str(way.port))
+        database = await PostgreSQL(through, connections=2, statement=3).open()
         await database.read(version)
         way.swallow()
 

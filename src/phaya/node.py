@@ -341,7 +341,7 @@ def _sandbox_host(settings: Settings, origin: str) -> Host:
     parts = urlsplit(origin)
     return Host(
         origin,
-        (SANDBOX_KEY,),
+        (SANDBOX_KEY, *(f"{SANDBOX_KEY}-{number}" for number in range(2, settings.sandbox_keys + 1))),
         settings.kie_webhook_key,
         f"{origin}/api/v1",
         SANDBOX_KEY,

@@ -48,18 +48,20 @@ MIGRATING = 7_228_411_903
 class PostgreSQL:
     """A pool of connections that write, and one of connections that cannot."""
 
-    def __init__(self, url: str, *, connections: int = 16, persistence: float = PERSISTENCE) -> None:
+    def __init__(
+        self, url: str, *, connections: int = 16, persistence: float = PERSISTENCE, statement: int = STATEMENT
+    ) -> None:
         """`url` is `postgresql://user:password@host/database`; nothing is connected yet. Raises ValueError.
 
         At most `connections` connections are open at a time for transactions, and half as many for reading. A server
-        that does not answer is asked again for `persistence` seconds.
+        that does not answer is asked again for `persistence` seconds, and a statement is given up after `statement`.
         """
         self._persistence = persistence
         self._refused = False  # whether something could not be written, and nobody has tried since
         address = self._address = _address(url)
-        self._writers = _engine(address, connections)
+        self._writers = _engine(address, connections, statement)
         self._singles = self._writers.execution_options(isolation_level="AUTOCOMMIT")  # the same connections
-        readers = _engine(address, max(2, connections // 2), default_transaction_read_only="on")
+        readers = _engine(address, max(2, connections // 2), statement, default_transaction_read_only="on")
         # Each read is one statement, or several that need no common moment: no BEGIN and ROLLBACK around them.
         self._readers = readers.execution_options(isolation_level="AUTOCOMMIT")
         self._dice = random.Random()  # noqa: S311 - it only spreads moments
@@ -166,7 +168,7 @@ def _address(url: str) -> URL:
     return address
 
 
-def _engine(address: URL, connections: int, **server: str) -> AsyncEngine:
+def _engine(address: URL, connections: int, statement: int, **server: str) -> AsyncEngine:
     return create_async_engine(
         address,
         pool_size=connections,
@@ -177,10 +179,10 @@ def _engine(address: URL, connections: int, **server: str) -> AsyncEngine:
         hide_parameters=True,  # they may be prompts or hashes, and errors come into the log
         connect_args={
             "timeout": PATIENCE,
-            "command_timeout": STATEMENT,
+            "command_timeout": statement,
             "server_settings": {
                 "application_name": "phaya",
-                "statement_timeout": f"{STATEMENT}s",
+                "statement_timeout": f"{statement}s",
                 "idle_in_transaction_session_timeout": f"{IDLE}s",
                 **server,
             },

@@ -339,6 +339,13 @@ class Settings(BaseSettings):
         alias="PHAYA_SANDBOX_PACE",
         description="A factor on how long the sandbox's tasks take.",
     )
+    sandbox_keys: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        alias="PHAYA_SANDBOX_KEYS",
+        description="KIE keys that the sandbox plays. Each takes 20 creations in 10 seconds, as KIE's do; others wait.",
+    )
     sandbox_paused: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         alias="PHAYA_SANDBOX_PAUSED",
