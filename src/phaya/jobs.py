@@ -11,9 +11,9 @@ from operator import attrgetter
 from typing import Any, Self
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
-    Row,
     and_,
     bindparam,
     case,
@@ -148,11 +148,51 @@ class Search:
 
 _NAMES = tuple(field.name for field in fields(Job))
 _VALUES = attrgetter(*_NAMES)
+_COLUMNS = tuple(jobs.c[name] for name in _NAMES)
 _FLAGS = ("sandbox", "claimed", "parked")
 _INSERT = Prepared(insert(jobs).values({name: bindparam(name) for name in _NAMES}))
-_FIND = Prepared(select(*(jobs.c[name] for name in _NAMES)).where(among(jobs.c.id, "ids")))
+_FIND = Prepared(select(*_COLUMNS).where(among(jobs.c.id, "ids")))
 # In one order everywhere, so that two nodes do not wait for each other.
 _LOCK = Prepared(select(jobs.c.id, jobs.c.rev).where(among(jobs.c.id, "ids")).order_by(jobs.c.id).with_for_update())
+
+_DUE = Prepared(
+    select(jobs.c.id, jobs.c.claimed)
+    .where(jobs.c.lane == bindparam("lane"), jobs.c.next_at <= bindparam("now"))
+    .order_by(jobs.c.next_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_CANCELLED = and_(jobs.c.cancel_at > bindparam("now"), jobs.c.cancel_at < bindparam("until"))
+# The end of a lease, or the moment at which the user wants the job cancelled, if that comes first.
+_CLAIM = Prepared(
+    update(jobs)
+    .where(among(jobs.c.id, "ids"))
+    .values(
+        claimed=true(),
+        rev=jobs.c.rev + 1,
+        next_at=case((_CANCELLED, jobs.c.cancel_at), else_=bindparam("until", type_=BigInteger)),
+    )
+    .returning(*_COLUMNS)
+)
+_POSTPONE = Prepared(
+    update(jobs)
+    .where(
+        jobs.c.id == bindparam("of"),
+        jobs.c.rev == bindparam("read_rev"),
+        jobs.c.pokes == bindparam("read_pokes"),
+        ~jobs.c.claimed,
+    )
+    .values(next_at=bindparam("turn"))
+)
+_WAKE = Prepared(
+    update(jobs)
+    .where(jobs.c.id == bindparam("of"), jobs.c.next_at.is_not(None))
+    .values(
+        pokes=jobs.c.pokes + 1,
+        hint=func.coalesce(jobs.c.hint, bindparam("named", type_=jobs.c.hint.type)),
+        next_at=case((jobs.c.claimed, jobs.c.next_at), else_=bindparam("now", type_=BigInteger)),
+    )
+)
 
 
 def insert_jobs(connection: Connection, drafts: Sequence[Job], parked: Mapping[str, int] | None = None) -> None:
@@ -171,23 +211,28 @@ def find(connection: Connection, job_id: str, account_id: str | None = None, *, 
 
     With `lock` nobody else writes it until the transaction ends.
     """
-    query = select(jobs).where(jobs.c.id == job_id)
-    if account_id is not None:
-        query = query.where(jobs.c.account_id == account_id)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
-    return None if row is None else _job(row)
+    mine = {} if account_id is None else {"account": account_id}
+    rows = _one(owned=account_id is not None, lock=lock).run(connection, of=job_id, **mine)
+    return _job(rows[0]) if rows else None
+
+
+@cache
+def _one(*, owned: bool, lock: bool) -> Prepared:
+    query = select(*_COLUMNS).where(jobs.c.id == bindparam("of"))
+    if owned:
+        query = query.where(jobs.c.account_id == bindparam("account"))
+    return Prepared(query.with_for_update() if lock else query)
 
 
 def find_all(connection: Connection, job_ids: Sequence[str]) -> dict[str, Job]:
     """Those of these jobs that there are, whoever's they are."""
-    found = (_whole(dict(zip(_NAMES, row, strict=True))) for row in _FIND.run(connection, ids=list(job_ids)))
-    return {job.id: job for job in found}
+    return {job.id: job for job in map(_job, _FIND.run(connection, ids=list(job_ids)))}
 
 
 def history(connection: Connection, account_id: str, search: Search, limit: int) -> list[Job]:
     """An account's jobs, newest first."""
     query = (
-        select(jobs)
+        select(*_COLUMNS)
         .where(jobs.c.account_id == account_id, _wanted(search))
         .order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
         .limit(limit)
@@ -230,40 +275,36 @@ def claim(connection: Connection, lane: str, limit: int, now: int, lease: int) -
     A job that comes back with `claimed` set was in somebody's hands when they died or hung. No lease outlasts the
     moment at which the user wants the job cancelled: it is due then, whoever works on it.
     """
-    due = (
-        select(jobs.c.id, jobs.c.claimed)
-        .where(jobs.c.lane == lane, jobs.c.next_at <= now)
-        .order_by(jobs.c.next_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    before = {row.id: row.claimed for row in connection.execute(due)}
+    before = dict(_DUE.run(connection, lane=lane, now=now, most=limit))
     if not before:
         return []
-    rows = connection.execute(
-        update(jobs)
-        .where(jobs.c.id.in_(before))
-        .values(claimed=True, rev=jobs.c.rev + 1, next_at=_until(now + lease, now))
-        .returning(jobs)
-    )
-    return [_job(row, claimed=before[row.id]) for row in rows]
+    taken = _CLAIM.run(connection, ids=list(before), now=now, until=now + lease)
+    return [replace(job, claimed=bool(before[job.id])) for job in map(_job, taken)]
 
 
 def next_due(connection: Connection, lanes: Sequence[str]) -> dict[str, int]:
     """When the next job of each lane is due; lanes without one are left out."""
     if not lanes:
         return {}
-    # One probe of ix_jobs_due for each lane: a minimum over `lane IN (…)` reads every open row on both databases.
-    firsts = [
-        select(jobs.c.next_at)
-        .where(jobs.c.lane == lane, jobs.c.next_at.is_not(None))
-        .order_by(jobs.c.next_at)
-        .limit(1)
-        .scalar_subquery()
-        for lane in lanes
-    ]
-    found = connection.execute(select(*firsts)).one()
+    found = _firsts(tuple(lanes)).run(connection)[0]
     return {lane: due for lane, due in zip(lanes, found, strict=True) if due is not None}
+
+
+@cache
+def _firsts(lanes: tuple[str, ...]) -> Prepared:
+    # One probe of ix_jobs_due for each lane: a minimum over `lane IN (…)` reads every open row on both databases.
+    return Prepared(
+        select(
+            *(
+                select(jobs.c.next_at)
+                .where(jobs.c.lane == lane, jobs.c.next_at.is_not(None))
+                .order_by(jobs.c.next_at)
+                .limit(1)
+                .scalar_subquery()
+                for lane in lanes
+            )
+        )
+    )
 
 
 def take(connection: Connection, places: Mapping[str, int], now: int, lease: int) -> tuple[list[Job], int | None]:
@@ -312,20 +353,10 @@ def alike(connection: Connection, job: Job, now: int, limit: int) -> list[Waitin
 
 def put_off(connection: Connection, turns: Sequence[tuple[Waiting, int]]) -> None:
     """Makes each of these jobs due at another moment, unless it was claimed or poked since it was read."""
-    postponed = (
-        update(jobs)
-        .where(
-            jobs.c.id == bindparam("of"),
-            jobs.c.rev == bindparam("read_rev"),
-            jobs.c.pokes == bindparam("read_pokes"),
-            ~jobs.c.claimed,
-        )
-        .values(next_at=bindparam("turn"))
-    )
     # In one order everywhere, so that two nodes that put the same jobs off do not wait for each other.
     ordered = sorted(turns, key=lambda turn: turn[0].id)
     rows = [{"of": one.id, "read_rev": one.rev, "read_pokes": one.pokes, "turn": turn} for one, turn in ordered]
-    connection.execute(postponed, rows)
+    _POSTPONE.run_all(connection, rows)
 
 
 def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **values: Any) -> Job:
@@ -338,24 +369,32 @@ def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **
     later = values.get("next_at")
     if later is not None and job.cancel_at is not None and not State(values.get("state", job.state)).ended:
         values["next_at"] = later = min(later, job.cancel_at)
-    if "next_at" in values and not hold:
-        values["next_at"] = null() if later is None else case((jobs.c.pokes != job.pokes, now), else_=later)
-    row = connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job.id, jobs.c.rev == job.rev)
-        .values(
-            {name: _plain(value) for name, value in values.items()}
-            | {"rev": job.rev + 1, "claimed": hold, "parked": False}
-        )
-        .returning(jobs)
-    ).one_or_none()
-    if row is None:
+    told = {f"new_{name}": _plain(value) for name, value in values.items()}
+    rows = _changed(tuple(values), mindful="next_at" in values and later is not None and not hold).run(
+        connection, of=job.id, read_rev=job.rev, read_pokes=job.pokes, now=now, hold=hold, **told
+    )
+    if not rows:
         raise Lost(job.id)
-    after = _job(row)
+    after = _job(rows[0])
     if job.state is State.QUEUED and not lines.waits(after.state.value, after.step.value):
         lines.advance(connection, job.account_id, job.lane, now)
     # While the claim is held, a callback heard since it began still counts as not yet answered.
     return replace(after, pokes=job.pokes) if hold else after
+
+
+@cache
+def _changed(names: tuple[str, ...], *, mindful: bool) -> Prepared:
+    """Writes these columns of a job; where it is `mindful`, a callback heard since makes it due at once."""
+    values: dict[str, ColumnElement[Any]] = {name: bindparam(f"new_{name}", type_=jobs.c[name].type) for name in names}
+    if mindful:
+        heard = jobs.c.pokes != bindparam("read_pokes")
+        values["next_at"] = case((heard, bindparam("now", type_=BigInteger)), else_=values["next_at"])
+    return Prepared(
+        update(jobs)
+        .where(jobs.c.id == bindparam("of"), jobs.c.rev == bindparam("read_rev"))
+        .values(values | {"rev": jobs.c.rev + 1, "claimed": bindparam("hold"), "parked": false()})
+        .returning(*_COLUMNS)
+    )
 
 
 def lock(connection: Connection, job_ids: Collection[str]) -> dict[str, int]:
@@ -425,18 +464,9 @@ def poke(connection: Connection, job_id: str, hint: str | None, now: int) -> Non
 
 def poke_all(connection: Connection, heard: Sequence[tuple[str, str | None]], now: int) -> None:
     """Callbacks, each with the job that it is about and the ticket that it names; see `poke`."""
-    woken = (
-        update(jobs)
-        .where(jobs.c.id == bindparam("of"), jobs.c.next_at.is_not(None))
-        .values(
-            pokes=jobs.c.pokes + 1,
-            hint=func.coalesce(jobs.c.hint, bindparam("named", type_=jobs.c.hint.type)),
-            next_at=case((jobs.c.claimed, jobs.c.next_at), else_=now),
-        )
-    )
     # In one order everywhere, so that two nodes that heard of the same jobs do not wait for each other.
-    rows = [{"of": job_id, "named": hint} for job_id, hint in sorted(heard, key=lambda one: one[0])]
-    connection.execute(woken, rows)
+    rows = [{"of": job_id, "named": hint, "now": now} for job_id, hint in sorted(heard, key=lambda one: one[0])]
+    _WAKE.run_all(connection, rows)
 
 
 def release_all(connection: Connection, now: int) -> int:
@@ -484,7 +514,7 @@ def expired(
     `after` is end and id of the last job of the chunk before.
     """
     old = (
-        select(jobs)
+        select(*_COLUMNS)
         .where(jobs.c.ended_at < before, jobs.c.results.is_not(None), jobs.c.service.not_in(without))
         .where(tuple_(jobs.c.ended_at, jobs.c.id) > after)
         .order_by(jobs.c.ended_at, jobs.c.id)
@@ -509,12 +539,6 @@ def results_of(connection: Connection, job_ids: Collection[str]) -> dict[str, st
     return {row.id: row.results for row in rows}
 
 
-def _until(lease: int, now: int) -> ColumnElement[Any]:
-    """The end of a lease, or the moment at which the user wants the job cancelled, if that comes first."""
-    sooner = and_(jobs.c.cancel_at > now, jobs.c.cancel_at < lease)
-    return case((sooner, jobs.c.cancel_at), else_=lease)
-
-
 def _row(job: Job) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(_NAMES, _VALUES(job), strict=True))
     row |= {"price": job.price.units, "returned": job.returned.units, "state": job.state.value, "step": job.step.value}
@@ -527,15 +551,9 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, StrEnum) else value
 
 
-def _job(row: Row[Any], claimed: bool | None = None) -> Job:
-    values: dict[str, Any] = {name: getattr(row, name) for name in _NAMES}
-    if claimed is not None:
-        values["claimed"] = claimed
-    return _whole(values)
-
-
-def _whole(values: dict[str, Any]) -> Job:
-    """The job of a row's plain values."""
+def _job(row: Sequence[Any]) -> Job:
+    """The job of a row, whose columns are in their order."""
+    values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
     values["price"] = Credits(values["price"])
     values["returned"] = Credits(values["returned"])
     values["state"] = State(values["state"])

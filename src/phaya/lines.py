@@ -10,7 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    ScalarSelect,
+    String,
+    and_,
+    bindparam,
+    false,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from phaya.prepared import Prepared, among
 from phaya.schema import accounts, jobs
@@ -22,6 +36,51 @@ is being submitted."""
 QUEUED = "queued"
 OPEN = "open"
 
+
+def _waiting(account: ColumnElement[str], lane: ColumnElement[str]) -> ColumnElement[bool]:
+    # As the index says it: see ix_jobs_open.
+    return and_(
+        jobs.c.account_id == account,
+        jobs.c.state == literal(QUEUED),
+        jobs.c.lane == lane,
+        jobs.c.ended_at.is_(None),
+    )
+
+
+def _taken(
+    account: ColumnElement[str], lane: ColumnElement[str], *more: ColumnElement[bool], of: FromClause | None = None
+) -> ScalarSelect[int]:
+    """How many places of a line are taken, as far as there are places; of the line of each row, if it is `of` rows."""
+    standing = select(literal(1)).where(_waiting(account, lane), ~jobs.c.parked, *more).limit(_LIMIT)
+    if of is not None:
+        standing = standing.correlate(of)
+    return select(func.count()).select_from(standing.subquery()).scalar_subquery()
+
+
+_ACCOUNT, _LANE, _LIMIT = (
+    bindparam("account", type_=String),
+    bindparam("lane", type_=String),
+    bindparam("places", type_=Integer),
+)
+_OPENED = jobs.c.step == literal(OPEN)
+_PARKED = Prepared(
+    select(jobs.c.id)
+    .where(_waiting(_ACCOUNT, _LANE), jobs.c.parked, ~jobs.c.claimed)
+    .order_by(jobs.c.created_at, jobs.c.id)
+    .limit(_LIMIT)
+    .with_for_update(skip_locked=True)
+)
+_TAKEN = Prepared(select(_taken(_ACCOUNT, _LANE, _OPENED)))
+_UNCLAIMED = Prepared(select(_taken(_ACCOUNT, _LANE, _OPENED, ~jobs.c.claimed)))
+_STANDING = Prepared(
+    select(accounts.c.id, _taken(accounts.c.id, _LANE, of=accounts)).where(among(accounts.c.id, "accounts"))
+)
+_LINES = select(jobs.c.account_id, jobs.c.lane).where(jobs.c.parked).distinct().subquery()
+_FREE = _taken(_LINES.c.account_id, _LINES.c.lane, _OPENED, ~jobs.c.claimed, of=_LINES)
+_HALTED = Prepared(select(_LINES.c.account_id, _LINES.c.lane, _FREE.label("taken")).where(_FREE < _LIMIT))
+_LET_IN = Prepared(
+    update(jobs).where(jobs.c.id == bindparam("of"), jobs.c.parked).values(parked=false(), next_at=bindparam("now"))
+)
 _COUNTED = (jobs.c.account_id, jobs.c.state, jobs.c.lane, jobs.c.parked)
 # As the index goes, so that it is read once from end to end and nothing is sorted: an account may have many.
 _COUNT = Prepared(
@@ -46,39 +105,27 @@ def advance(connection: Connection, account_id: str, lane: str, now: int, *, hal
 
     Where the line has `halted`, those that somebody has claimed take no place: that may be a node that died.
     """
-    parked = connection.execute(
-        select(jobs.c.id)
-        .where(_waiting(account_id, lane), jobs.c.parked, ~jobs.c.claimed)
-        .order_by(jobs.c.created_at, jobs.c.id)
-        .limit(places(lane))
-        .with_for_update(skip_locked=True)
-    ).scalars()
-    ids = list(parked)
+    line = {"account": account_id, "lane": lane, "places": places(lane)}
+    ids = [row[0] for row in _PARKED.run(connection, **line)]
     if not ids:
         return 0
-    standing = select(jobs.c.id).where(_waiting(account_id, lane), ~jobs.c.parked, jobs.c.step == OPEN)
-    if halted:
-        standing = standing.where(~jobs.c.claimed)
-    taken = connection.execute(select(func.count()).select_from(standing.limit(places(lane)).subquery())).scalar_one()
+    [(taken,)] = (_UNCLAIMED if halted else _TAKEN).run(connection, **line)
     ids = ids[: max(0, places(lane) - taken)]
-    if ids:
-        connection.execute(update(jobs).where(jobs.c.id.in_(ids), jobs.c.parked).values(parked=False, next_at=now))
+    _LET_IN.run_all(connection, [{"of": job_id, "now": now} for job_id in ids])
     return len(ids)
 
 
-def advance_all(connection: Connection, now: int, limit: int) -> int:
-    """The same for every account that has parked jobs: what was parked at the very moment in which the line before it
-    became empty, or while a node of an older version worked on that, or behind the jobs of a node that died, is let in
-    here."""
-    pairs = select(jobs.c.account_id, jobs.c.lane).where(jobs.c.parked).distinct().limit(limit)
-    return sum(
-        advance(connection, row.account_id, row.lane, now, halted=True) for row in connection.execute(pairs).all()
-    )
+def advance_all(connection: Connection, halted: Collection[tuple[str, str]], now: int) -> int:
+    """The same for lines that have halted, by account and lane."""
+    return sum(advance(connection, account, lane, now, halted=True) for account, lane in halted)
 
 
-def parked(connection: Connection) -> bool:
-    """Whether any job is."""
-    return connection.execute(select(jobs.c.id).where(jobs.c.parked).limit(1)).scalar() is not None
+def halted(connection: Connection, limit: int) -> list[tuple[str, str]]:
+    """Lines in which jobs are parked although there are places: what was parked at the very moment in which the line
+    before it became empty, or while a node of an older version worked on that, or behind the jobs of a node that died.
+    """
+    found = _HALTED.run(connection, places=max(PLACES.values()))
+    return [(account, lane) for account, lane, taken in found if taken < places(lane)][:limit]
 
 
 def count(connection: Connection, account_ids: Collection[str]) -> Mapping[str, dict[str, tuple[int, int, int]]]:
@@ -99,25 +146,3 @@ def standing(connection: Connection, account_ids: Collection[str], lane: str) ->
     """How many jobs of each account stand in line in a lane, as far as there are places."""
     rows = _STANDING.run(connection, accounts=sorted(account_ids), lane=lane, places=places(lane))
     return {account_id: int(found) for account_id, found in rows}
-
-
-def _waiting(account_id: str | ColumnElement[str], lane: str | ColumnElement[str]) -> ColumnElement[bool]:
-    # As the index says it: see ix_jobs_open.
-    return and_(
-        jobs.c.account_id == account_id,
-        jobs.c.state == QUEUED,
-        jobs.c.lane == lane,
-        jobs.c.ended_at.is_(None),
-    )
-
-
-_FIRST = select(jobs.c.id).where(_waiting(accounts.c.id, bindparam("lane")), ~jobs.c.parked).correlate(accounts)
-_STANDING = Prepared(
-    select(
-        accounts.c.id,
-        select(func.count())
-        .select_from(_FIRST.limit(bindparam("places")).subquery())
-        .scalar_subquery()
-        .label("standing"),
-    ).where(among(accounts.c.id, "accounts"))
-)

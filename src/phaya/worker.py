@@ -150,14 +150,13 @@ class Worker:
             await asyncio.sleep(1)
 
     async def _let_in(self) -> None:
-        """Looks after lines that have come to a halt, which is rare; see lines.advance_all."""
+        """Looks after lines that have come to a halt, which is rare; see lines.halted."""
         workflow = self._workflow
         while True:
             await asyncio.sleep(HALT)
             try:
-                if await workflow.database.read(lines.parked) and await workflow.database.write(
-                    lines.advance_all, workflow.clock.now(), CHUNK
-                ):
+                halted = await workflow.database.read(lines.halted, CHUNK)
+                if halted and await workflow.database.write(lines.advance_all, halted, workflow.clock.now()):
                     self._woken.set()
             except Exception:
                 log.exception("worker.line_failed")
