@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
 
 from conftest import Phaya
+from phaya import jobs
 from phaya.catalog import SERVICES
 
 pytestmark = pytest.mark.anyio
@@ -148,3 +150,18 @@ async def test_a_cancel_by_id_needs_the_services_scope(phaya: Phaya) -> None:
     answer = await phaya.post(f"jobs/{job}/cancel", {}, key=chatting)
 
     assert (answer.status, answer.json["error"]) == (403, "forbidden")
+
+
+def test_ids_of_jobs_follow_the_clock_and_cannot_be_guessed_from_each_other() -> None:
+    made = [jobs.new_id(moment) for moment in (1_800_000_000_000, 1_800_000_000_001) for _ in range(1000)]
+
+    assert {uuid.UUID(one).version for one in made} == {7}
+    assert {uuid.UUID(one).variant for one in made} == {uuid.RFC_4122}
+    assert max(made[:1000]) < min(made[1000:])
+    random = [uuid.UUID(one).int & ((1 << 62) - 1) for one in made]
+    assert len(set(random)) == 2000
+    assert all(any(number >> bit & 1 for number in random) for bit in range(62)), "every bit is drawn"
+
+
+def test_an_id_is_made_of_its_moment_and_of_what_was_drawn() -> None:
+    assert jobs.new_id(0x0123456789AB, lambda count: (1 << count) - 1) == "01234567-89ab-7fff-bfff-ffffffffffff"

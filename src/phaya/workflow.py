@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -128,7 +127,7 @@ class Workflow:
         now = self.clock.now()
         call = self.roster.kie_routes.routed(call)
         row: dict[str, Any] = {
-            "id": str(uuid.uuid4()),
+            "id": jobs.new_id(now),
             "account_id": account_id,
             "key_id": key_id,
             "service": service,

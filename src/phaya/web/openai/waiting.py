@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -13,7 +12,7 @@ from phaya.catalog.service import Generation
 from phaya.credits import Credits
 from phaya.errors import PhayaError
 from phaya.idempotency import Answer, Stamp, Taken
-from phaya.jobs import Job, State
+from phaya.jobs import Job, State, new_id
 from phaya.system import System
 from phaya.web.caller import Caller
 from phaya.web.generations import Order, draft, own_job
@@ -87,7 +86,7 @@ async def bought(
         order = await ordered(phaya, caller, service, body, strict=strict, stamp=stamp)
         if not isinstance(order, Order):
             return order
-        drafts = [order.job, *(replace(order.job, id=str(uuid.uuid4())) for _ in range(count - 1))]
+        drafts = [order.job, *(replace(order.job, id=new_id(order.job.created_at)) for _ in range(count - 1))]
         ids = [job.id for job in drafts]
 
         def tell(left: Credits) -> Answer:
