@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from conftest import Phaya, running, settings
 from phaya.app import create_app
 from phaya.clock import SystemClock
+from phaya.credits import credits
 from phaya.database import Database
 from phaya.operator import Door, socket_path
 
@@ -110,3 +111,16 @@ async def test_a_folder_that_somebody_else_made_for_the_operators_socket_is_not_
                 pass
     finally:
         path.parent.rmdir()
+
+
+async def test_each_service_hears_its_provider_at_the_address_that_it_tells(phaya: Phaya) -> None:
+    workflow = phaya.system.workflow
+    heard: dict[str, int] = {}
+    for path, service in phaya.system.tariff.services.items():
+        request = service.model_validate(service.example)
+        job = workflow.draft("account", "key", path, request, request.call(), credits("1"), 1)
+        address = workflow.callback_url(job)
+        assert address is not None
+        async with phaya.session.post(address, json={"data": {"taskId": "t"}}) as answer:
+            heard[path] = answer.status
+    assert heard == dict.fromkeys(phaya.system.tariff.services, 200)

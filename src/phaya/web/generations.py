@@ -162,8 +162,9 @@ def _add_service(router: APIRouter, service: type[Generation], tariff: Tariff) -
         operation_id=f"estimate_{_word(service.path)}", openapi_extra=create_docs(service, rates, estimate=True),
         responses=plain_docs(), tags=list(tags),
     )  # fmt: skip
-    # Without FastAPI's reading of parameters, which would cost as much as all the rest: callbacks come in crowds.
-    router.add_route(f"/{service.path}/callback", callback, methods=["POST"], include_in_schema=False)
+    # Without FastAPI's reading of parameters, which would cost as much as all the rest: callbacks come in crowds. Such
+    # a route does not know the prefix of its router.
+    router.add_route(f"{API}/{service.path}/callback", callback, methods=["POST"], include_in_schema=False)
 
 
 def _add_home(router: APIRouter, home: Home) -> None:
