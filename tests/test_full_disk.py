@@ -185,7 +185,7 @@ async def test_a_process_without_memory_refuses_in_its_doors_words_and_goes_on(t
         chat = io.BytesIO(
             orjson.dumps({"model": "Phaya-GPT", "messages": [{"role": "user", "content": "x" * 30_000_000}]})
         )
-        with no_memory(node.process.pid, 8_000_000):
+        with no_memory(node.process.pid, 14_000_000):
             native = await post("api/v1/image-to-video/create", large)
             openai = await post("v1/chat/completions", chat)
             form = aiohttp.FormData()
