@@ -186,7 +186,7 @@ async def test_a_create_answers_with_all_that_clients_read(phaya: Phaya, path: s
 
     created = await phaya.create(SERVICES[path], key)
 
-    assert UUID(created["job_id"]).version == 4
+    assert UUID(created["job_id"]).version == 7
     assert created["id"] == created["job_id"]
     assert created["success"] is True
     assert created["task_id"] is None
