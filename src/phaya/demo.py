@@ -179,7 +179,7 @@ async def _statement(client: Wire) -> None:
     table = Table("statement", "credits", "job", title="The ledger")
     for entry in reversed(history):
         amount = Decimal(str(entry["amount"]))
-        job = (entry["job_id"] or "")[:8]
+        job = (entry["job_id"] or "")[-8:]  # ids begin with the moment
         table.add_row(f"{entry['reason']} {entry['service'] or entry['note']}", f"{amount:+f}", job)
     balance = Decimal(str((await client.get("user/credits"))["credits_balance"]))
     table.add_section()
