@@ -26,6 +26,7 @@ from phaya.schema import jobs
 from phaya.serving import listen, serving
 from phaya.web.access import ROUTE
 from phaya.wire import WHOLE
+from raw import answered
 
 pytestmark = pytest.mark.anyio
 
@@ -108,13 +109,7 @@ class Doors:
 
 
 async def _ask(port: int, request: bytes) -> Told:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(request)
-        async with asyncio.timeout(30):
-            whole = await reader.read()
-    finally:
-        writer.close()
+    whole = await answered(port, request)
     head, _, body = whole.partition(b"\r\n\r\n")
     status, *lines = head.split(b"\r\n")
     headers = [(name.lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines)]

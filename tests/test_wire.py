@@ -18,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from phaya import wire
 from phaya.connections import Connection
 from phaya.serving import listen, serving
+from raw import answered
 
 pytestmark = pytest.mark.anyio
 
@@ -84,13 +85,7 @@ async def speaker() -> AsyncGenerator[tuple[Speaker, int]]:
 
 async def told(port: int, sent: bytes) -> bytes:
     """What is answered until the connection ends, without the time."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(sent)
-        async with asyncio.timeout(20):
-            whole = await reader.read()
-    finally:
-        writer.transport.abort()
+    whole = await answered(port, sent)
     assert b"\r\ndate: " in whole
     return re.sub(rb"(?<=\r\ndate: )[^\r]*", b"", whole)
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Update,
     and_,
     bindparam,
     case,
@@ -290,7 +291,7 @@ def claim(connection: Connection, lane: str, limit: int, now: int, lease: int) -
     if not before:
         return []
     taken = _CLAIM.run(connection, ids=list(before), now=now, until=now + lease)
-    return [replace(job, claimed=bool(before[job.id])) for job in map(_job, taken)]
+    return [_job(row, claimed=before[row[0]]) for row in taken]
 
 
 def next_due(connection: Connection, lanes: Sequence[str]) -> dict[str, int]:
@@ -396,15 +397,20 @@ def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **
 @cache
 def _changed(names: tuple[str, ...], *, mindful: bool) -> Prepared:
     """Writes these columns of a job; where it is `mindful`, a callback heard since makes it due at once."""
-    values: dict[str, ColumnElement[Any]] = {name: bindparam(f"new_{name}", type_=jobs.c[name].type) for name in names}
+    written = _written(names).values(claimed=bindparam("hold"), parked=false())
     if mindful:
-        heard = jobs.c.pokes != bindparam("read_pokes")
-        values["next_at"] = case((heard, bindparam("now", type_=BigInteger)), else_=values["next_at"])
-    return Prepared(
+        heard, now, later = (bindparam(name, type_=BigInteger) for name in ("read_pokes", "now", "new_next_at"))
+        written = written.values(next_at=case((jobs.c.pokes != heard, now), else_=later))
+    return Prepared(written.returning(*_COLUMNS))
+
+
+def _written(names: Sequence[str]) -> Update:
+    """New values of these columns for a job at the revision that was read."""
+    return (
         update(jobs)
         .where(jobs.c.id == bindparam("of"), jobs.c.rev == bindparam("read_rev"))
-        .values(values | {"rev": jobs.c.rev + 1, "claimed": bindparam("hold"), "parked": false()})
-        .returning(*_COLUMNS)
+        .values({name: bindparam(f"new_{name}") for name in names})
+        .values(rev=jobs.c.rev + 1)
     )
 
 
@@ -430,12 +436,7 @@ def change_many(connection: Connection, ends: Sequence[tuple[Job, Mapping[str, A
 
 @cache
 def _ended(names: tuple[str, ...]) -> Prepared:
-    return Prepared(
-        update(jobs)
-        .where(jobs.c.id == bindparam("of"), jobs.c.rev == bindparam("read_rev"))
-        .values({name: bindparam(f"new_{name}") for name in names})
-        .values(next_at=null(), rev=jobs.c.rev + 1, claimed=false())
-    )
+    return Prepared(_written(names).values(next_at=null(), claimed=false()))
 
 
 def extend(connection: Connection, job: Job, until: int, progress: int) -> bool:
@@ -562,9 +563,9 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, StrEnum) else value
 
 
-def _job(row: Sequence[Any]) -> Job:
-    """The job of a row, whose columns are in their order."""
-    values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
+def _job(row: Sequence[Any], **others: Any) -> Job:
+    """The job of a row, whose columns are in their order; `others` are told in the place of what it has."""
+    values: dict[str, Any] = dict(zip(_NAMES, row, strict=True)) | others
     values["price"] = Credits(values["price"])
     values["returned"] = Credits(values["returned"])
     values["state"] = State(values["state"])

@@ -9,17 +9,19 @@ import secrets
 import string
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from phaya.clock import DAY
 from phaya.credits import Credits
 from phaya.errors import WRONG_KEY, Fault, Forbidden, Invalid, NotFound, Unauthorized
 from phaya.origins import Address, Network, read_networks, within
-from phaya.schema import accounts, keys, marks, padded
+from phaya.prepared import Prepared, among
+from phaya.schema import accounts, keys, marks
 
 ALPHABET = string.ascii_letters + string.digits
 LENGTH = 48
@@ -34,19 +36,6 @@ LONGEST_OVERLAP = 30 * DAY
 FOREIGN = (
     "The secret of this machine is not the one that the keys in the database were made with. Give every node the same "
     "PHAYA_SECRET, or the same file 'secret' in its data folder."
-)
-
-# Nearly every request asks this, so it is built once.
-_TAKEN = (
-    select(keys)
-    .join(accounts, accounts.c.id == keys.c.account_id)
-    .where(
-        or_(
-            keys.c.prefix.in_(bindparam("starts", expanding=True)),
-            keys.c.former_prefix.in_(bindparam("starts", expanding=True)),
-        ),
-        accounts.c.suspended_at.is_(None),
-    )
 )
 
 
@@ -94,6 +83,18 @@ class Key:
         """Raises Forbidden where the key is tied to networks and the address is in none of them."""
         if self.networks and not within(address, self.networks):
             raise Forbidden(f"This key may not be used from {address or 'an unknown address'}.")
+
+
+_NAMES = tuple(field.name for field in fields(Key))
+# Nearly every request asks this.
+_TAKEN = Prepared(
+    select(keys.c.hash, keys.c.former_hash, keys.c.former_until, *(keys.c[name] for name in _NAMES))
+    .join(accounts, accounts.c.id == keys.c.account_id)
+    .where(
+        or_(among(keys.c.prefix, "starts"), among(keys.c.former_prefix, "starts")),
+        accounts.c.suspended_at.is_(None),
+    )
+)
 
 
 def draw_key() -> str:
@@ -221,12 +222,11 @@ def authenticate(connection: Connection, secret: bytes, text: str, now: int) -> 
 
 def authenticate_all(connection: Connection, secret: bytes, texts: Sequence[str], now: int) -> list[Key | Unauthorized]:
     """The living keys with these texts, or Unauthorized for each that is none."""
-    prefixes = padded(sorted({text[:PREFIX] for text in texts}))
-    rows = connection.execute(_TAKEN, {"starts": prefixes}).all()
+    rows = _TAKEN.run(connection, starts=sorted({text[:PREFIX] for text in texts}))
     found: list[Key | Unauthorized] = []
     for text in texts:
         mark = digest(secret, text)
-        held = (_key(row) for row in rows if _is(row, mark, now))
+        held = (_read(row[3:]) for row in rows if _is(row[0], row[1], row[2], mark, now))
         found.append(next((key for key in held if key.lives(now)), None) or Unauthorized(WRONG_KEY))
     return found
 
@@ -316,11 +316,11 @@ def _own(connection: Connection, account_id: str, key_id: str) -> Key:
     return _key(row)
 
 
-def _is(row: Row[tuple[object, ...]], mark: str, now: int) -> bool:
+def _is(current: str, former: str | None, until: int | None, mark: str, now: int) -> bool:
     """Whether a hash is the key's, or was until its rotation and still counts. Both are always compared."""
-    current = hmac.compare_digest(row.hash, mark)
-    former = hmac.compare_digest(row.former_hash or "", mark)
-    return current or (former and now < row.former_until)
+    is_current = hmac.compare_digest(current, mark)
+    was_former = hmac.compare_digest(former or "", mark)
+    return is_current or (was_former and now < (until or 0))
 
 
 def _account(row: Row[tuple[object, ...]]) -> Account:
@@ -328,16 +328,14 @@ def _account(row: Row[tuple[object, ...]]) -> Account:
 
 
 def _key(row: Row[tuple[object, ...]]) -> Key:
-    return Key(
-        id=row.id,
-        account_id=row.account_id,
-        name=row.name,
-        scopes=frozenset(row.scopes.split()),
-        cap=None if row.cap is None else Credits(row.cap),
-        spent=Credits(row.spent),
-        rate=row.rate,
-        expires_at=row.expires_at,
-        revoked_at=row.revoked_at,
-        suspended_at=row.suspended_at,
-        networks=read_networks(row.networks.split()),
-    )
+    return _read([getattr(row, name) for name in _NAMES])
+
+
+def _read(values: Sequence[Any]) -> Key:
+    """The key of the columns that have its fields' names, in their order."""
+    told: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
+    told["scopes"] = frozenset(told["scopes"].split())
+    told["cap"] = None if told["cap"] is None else Credits(told["cap"])
+    told["spent"] = Credits(told["spent"])
+    told["networks"] = read_networks(told["networks"].split())
+    return Key(**told)

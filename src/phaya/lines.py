@@ -76,8 +76,8 @@ _STANDING = Prepared(
     select(accounts.c.id, _taken(accounts.c.id, _LANE, of=accounts)).where(among(accounts.c.id, "accounts"))
 )
 _LINES = select(jobs.c.account_id, jobs.c.lane).where(jobs.c.parked).distinct().subquery()
-_FREE = _taken(_LINES.c.account_id, _LINES.c.lane, _OPENED, ~jobs.c.claimed, of=_LINES)
-_HALTED = Prepared(select(_LINES.c.account_id, _LINES.c.lane, _FREE.label("taken")).where(_FREE < _LIMIT))
+_OF_EACH = _taken(_LINES.c.account_id, _LINES.c.lane, _OPENED, ~jobs.c.claimed, of=_LINES)
+_HALTED = Prepared(select(_LINES.c.account_id, _LINES.c.lane, _OF_EACH.label("taken")).where(_OF_EACH < _LIMIT))
 _LET_IN = Prepared(
     update(jobs).where(jobs.c.id == bindparam("of"), jobs.c.parked).values(parked=false(), next_at=bindparam("now"))
 )

@@ -1,8 +1,8 @@
-"""Statements that are put into a database's words once, for what is done at every request.
+"""Statements that are put into a database's words once, for what is done all the time.
 
 SQLAlchemy makes a statement anew at every call, looks for it among those that it has compiled, and reads each row's
-values one by one: up to a tenth of a millisecond, of which SQLite itself needs a hundredth. The few statements that
-every purchase runs are `Prepared` instead; all others are not worth it.
+values one by one: up to a tenth of a millisecond, of which SQLite itself needs a hundredth. The statements that
+every purchase, every move of a job and every look-up of a key run are `Prepared` instead; all others are not worth it.
 """
 
 from __future__ import annotations
