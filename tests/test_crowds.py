@@ -21,7 +21,7 @@ from sqlalchemy import Connection, event, select
 
 from conftest import BOTH, Clock
 from crowd import fill
-from phaya import jobs, keys, ledger, schema
+from phaya import jobs, keys, ledger, lines, schema
 from phaya.allowances import Allowance, Census
 from phaya.calls import Look, RemoteCall
 from phaya.clock import DAY, MINUTE, SECOND
@@ -126,6 +126,21 @@ async def test_no_move_reads_the_jobs_that_are_not_due(database: Database, clock
     assert not [plan for plan in plans if any(whole in plan for whole in WHOLE)], "\n\n".join(plans)
     assert plans[0].count("ix_jobs_due") == 4, "one probe for each lane"
     assert "COVERING INDEX" in plans[0] or "Index Only Scan" in plans[0], plans[0]
+
+
+async def test_halted_lines_are_looked_for_in_one_index(database: Database, clock: Clock) -> None:
+    await gather(database, clock, CROWD)
+
+    def work(connection: Connection) -> list[str]:
+        with explained(connection) as plans:
+            assert lines.halted(connection, 50) == []
+        return plans
+
+    [plan] = await database.write(work)
+
+    assert "ix_jobs_open" in plan
+    assert "Seq Scan on jobs" not in plan
+    assert "ix_jobs_account_id_created_at" not in plan, "that would be the whole table"
 
 
 async def test_no_purchase_reads_the_jobs_that_others_or_it_itself_have(database: Database, clock: Clock) -> None:

@@ -75,7 +75,13 @@ _UNCLAIMED = Prepared(select(_taken(_ACCOUNT, _LANE, _OPENED, ~jobs.c.claimed)))
 _STANDING = Prepared(
     select(accounts.c.id, _taken(accounts.c.id, _LANE, of=accounts)).where(among(accounts.c.id, "accounts"))
 )
-_LINES = select(jobs.c.account_id, jobs.c.lane).where(jobs.c.parked).distinct().subquery()
+# As the index says it, too: it is read from end to end here.
+_LINES = (
+    select(jobs.c.account_id, jobs.c.lane)
+    .where(jobs.c.state == literal(QUEUED), jobs.c.parked, jobs.c.ended_at.is_(None))
+    .distinct()
+    .subquery()
+)
 _OF_EACH = _taken(_LINES.c.account_id, _LINES.c.lane, _OPENED, ~jobs.c.claimed, of=_LINES)
 _HALTED = Prepared(select(_LINES.c.account_id, _LINES.c.lane, _OF_EACH.label("taken")).where(_OF_EACH < _LIMIT))
 _LET_IN = Prepared(

@@ -146,7 +146,6 @@ jobs = Table(
     Column("cancel_at", BigInteger),  # when the user wants it cancelled, if it has not ended by then
     Column("parked", Boolean, nullable=False, server_default=false()),  # behind others of its account, see lines.py
     _partial("ix_jobs_open", "account_id", "state", "lane", "parked", "created_at", where="ended_at IS NULL"),
-    _partial("ix_jobs_parked", "account_id", "lane", where="parked"),
     Index("ix_jobs_account_id_created_at", "account_id", "created_at"),
     _partial("ix_jobs_due", "lane", "next_at", where="next_at IS NOT NULL"),
     _partial("ix_jobs_ended", "ended_at", where="results IS NOT NULL"),
