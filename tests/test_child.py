@@ -113,6 +113,21 @@ async def test_a_program_works_in_its_folder_and_reads_no_input(tmp_path: Path) 
 
 
 @pytest.mark.anyio
+async def test_a_program_lets_us_have_the_processor_first_although_its_session_is_another(tmp_path: Path) -> None:
+    if not Path("/proc/self/autogroup").exists():
+        pytest.skip("this system does not share the processor out among sessions")
+    told: list[str] = []
+
+    async def keep(line: str) -> None:
+        told.append(Path(f"/proc/{line}/autogroup").read_text())
+
+    await run_child(("sh", "-c", "echo $$; sleep 0.1"), folder=tmp_path, limits=LIMITS, on_line=keep)
+
+    assert told[0].split()[1:] == ["nice", "19"]
+    assert Path("/proc/self/autogroup").read_text().split()[1:] != ["nice", "19"]
+
+
+@pytest.mark.anyio
 async def test_processor_time_is_limited(tmp_path: Path) -> None:
     outcome, _ = await run(tmp_path, *python("while True: pass"), limits=replace(LIMITS, cpu_seconds=1))
 
