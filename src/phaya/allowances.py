@@ -115,8 +115,7 @@ class Room:
         self._census = census
         self._allowed = of(connection, whose, usual)
         self._stored = stored(connection, whose, drafts[0].created_at, media_days)
-        waiting = {draft.lane for draft in drafts if lines.waits(draft.state.value, draft.step.value)}
-        self._standing = {lane: lines.standing(connection, whose, lane) for lane in waiting}
+        self._standing = {lane: lines.standing(connection, whose, lane) for lane in {draft.lane for draft in drafts}}
         self._newest = ledger.newest(connection)
         bounds = {account: census.bound(account, self._newest) for account in whose}
         self._held = {account: _Held((bound, 0), False) for account, bound in bounds.items() if bound is not None}

@@ -13,10 +13,6 @@ from starlette.types import ASGIApp
 
 from phaya.connections import Connection
 
-GARBAGE = 20_000
-"""How many objects may come to be, more than go, before garbage is looked for. Requests leave hardly any, but those of
-a crowd hold thousands of objects while they wait: by Python's own 700 each of these was looked at again and again."""
-
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 picks a free one. Raises OSError.
@@ -64,7 +60,6 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GARBAGE)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Calls the app's `state.parting`, if it has one, then ends as usual."""
