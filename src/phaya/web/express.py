@@ -22,6 +22,7 @@ from phaya.errors import PhayaError
 from phaya.idempotency import HEADER, Taken
 from phaya.keys import Key
 from phaya.limits import Quota, QuotaSpent
+from phaya.load import Load
 from phaya.system import System
 from phaya.tariff import Tariff
 from phaya.telling import Status
@@ -87,7 +88,7 @@ class Express:
         if lane is None or phaya.load.full(reading=False):
             return None  # what there is no time for is refused there, too
         scope[ROUTE] = path
-        return self._take(lane, scope, receive, send, phaya, headers)
+        return _counted(self._carry_out(lane, scope, receive, send, phaya, headers), phaya.load)
 
     async def _status(
         self,
@@ -120,21 +121,6 @@ class Express:
         else:
             await send({"type": WHOLE, "status": 200, "lines": status.full + always, "body": status.body})
         return None
-
-    async def _take(
-        self,
-        lane: Lane,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        phaya: System,
-        headers: Mapping[bytes, bytes],
-    ) -> None:
-        phaya.load.requests += 1
-        try:
-            await self._carry_out(lane, scope, receive, send, phaya, headers)
-        finally:
-            phaya.load.requests -= 1
 
     async def _carry_out(
         self,
@@ -173,6 +159,15 @@ class Express:
         else:  # a stream
             response.raw_headers.extend(headers(more))
             await response(scope, receive, send)
+
+
+async def _counted(answering: Awaitable[None], load: Load) -> None:
+    """Answers a request that counts as one in work until then."""
+    load.requests += 1
+    try:
+        await answering
+    finally:
+        load.requests -= 1
 
 
 def _is_id(text: str) -> bool:
