@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from conftest import BOTH, Clock
 from phaya import jobs, keys, ledger
 from phaya.calls import Chat, KieTask, pack
-from phaya.closings import Closing, Wordless, close_many, close_one
+from phaya.closings import Closed, Closing, Wordless, close_many, close_one
 from phaya.credits import Credits, credits
 from phaya.crowd import Crowd
 from phaya.database import Database
@@ -269,6 +269,31 @@ async def test_a_lost_call_is_told_and_the_others_of_its_crowd_are_closed(databa
 
     assert [isinstance(one, Lost) for one in outcomes] == [False, True, False]
     assert await database.read(ledger.balance, pairs[0][0]) == credits("16")
+
+
+async def test_a_call_whose_client_goes_while_its_end_is_written_is_closed_all_the_same(
+    database: Database, clock: Clock
+) -> None:
+    pairs = await database.write(found)
+    workflow = Workflow(database, roster(), clock, secret=b"s", callback_base=None)
+    made = [draft(str(number), *pairs[0], 2, talking=True) for number in range(2)]
+    await workflow.open(*made)
+    leaving: list[asyncio.Task[Closed]] = []
+    for job in made:  # the second waits for the transaction of the first
+        closing = Closing(job, NOW, credits("1"), {"results": "{}"}, None, partial(told, 0))
+        leaving.append(asyncio.create_task(workflow.close(closing)))
+        for _ in range(2):
+            await asyncio.sleep(0)
+
+    for task in leaving:
+        task.cancel()
+    gone = await asyncio.gather(*leaving, return_exceptions=True)
+    while writing := workflow.under_way():  # as a process waits that stops
+        await asyncio.wait(writing)
+
+    assert isinstance(gone[1], asyncio.CancelledError)
+    assert {job.state for job in (await database.read(jobs.find_all, ["0", "1"])).values()} == {State.COMPLETED}
+    assert await database.read(ledger.balance, pairs[0][0]) == credits("18")
 
 
 def roster() -> Any:

@@ -23,14 +23,15 @@ class Crowd(Generic[T, R]):
         self._work = work
         self._most = most
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
-        self._working: asyncio.Task[None] | None = None
+        self.working: asyncio.Task[None] | None = None
+        """The task that does it, for as long as there is something to do. It goes on although who asked has gone."""
 
     async def join(self, item: T) -> R:
         """Has it done and answers what came of it. Raises how it was refused, or why all of them failed."""
         done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
-        if self._working is None:
-            self._working = asyncio.create_task(self._run())
+        if self.working is None:
+            self.working = asyncio.create_task(self._run())
         return await done
 
     async def _run(self) -> None:
@@ -47,4 +48,4 @@ class Crowd(Generic[T, R]):
                     done.set_exception(outcome)
                 else:
                     done.set_result(outcome)
-        self._working = None
+        self.working = None

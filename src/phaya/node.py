@@ -372,5 +372,5 @@ async def _stop(worker: Worker | Deliverer | Watchman, working: asyncio.Task[Non
 
 
 async def _finish_errands(system: System) -> None:
-    if system.errands:
-        await asyncio.wait(system.errands, timeout=system.parting.left(ERRANDS))
+    if left := system.errands | system.workflow.under_way():
+        await asyncio.wait(left, timeout=system.parting.left(ERRANDS))

@@ -3,6 +3,7 @@ closings.py, what happens in between is in moves.py."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -172,8 +173,12 @@ class Workflow:
             raise
 
     async def close(self, closing: Closing) -> Closed:
-        """Ends a call that lasted as long as its request, at its exact cost. Raises Lost."""
+        """Ends a call that lasted as long as its request, at its exact cost, even if who asked goes. Raises Lost."""
         return await self._closings.join(closing)
+
+    def under_way(self) -> set[asyncio.Task[None]]:
+        """The tasks that write what was asked for: it is done although whoever asked may have gone."""
+        return {task for crowd in (self._openings, self._closings) if (task := crowd.working) is not None}
 
     def ended(self, job: Job, state: State) -> None:
         """Counts a job that has ended in this process, and makes it a span where traces are asked for."""

@@ -87,7 +87,8 @@ class ChatRequest(BaseModel):
             "temperature": self.temperature,
             "max_tokens": self.bound(most),
         }
-        body |= {name: value for name in sorted(PASSED_ON) if (value := self.extra(name)) is not None}
+        extra = self.model_extra or {}
+        body |= {name: extra[name] for name in sorted(PASSED_ON & extra.keys()) if extra[name] is not None}
         if self.stream:
             body["stream"] = True
         if self.web_search:
@@ -104,6 +105,10 @@ class ChatRequest(BaseModel):
         return (self.model_extra or {}).get(name)
 
 
+KNOWN = frozenset({*ChatRequest.model_fields, *PASSED_ON, "stream_options", "dry_run"})
+"""Every field of a body that means something."""
+
+
 def read_chat(body: object) -> tuple[ChatRequest, list[str]]:
     """Reads a chat's body; answers the request and warnings. Raises Invalid."""
     if not isinstance(body, Mapping):
@@ -118,8 +123,7 @@ def read_chat(body: object) -> tuple[ChatRequest, list[str]]:
             if part.get("type") not in ("text", "image_url"):
                 kind = str(part.get("type"))[:40]
                 raise Invalid(Fault(f"messages.{number}.content", f"takes parts text and image_url, not {kind!r}"))
-    known = {*ChatRequest.model_fields, *PASSED_ON, "stream_options", "dry_run"}
-    warnings = [f"Unknown field '{name}' was ignored." for name in given if name not in known]
+    warnings = [f"Unknown field '{name}' was ignored." for name in given if name not in KNOWN]
     if request.model and request.model.lower() not in ("phaya-gpt", "phaya-gpt/phaya-gpt"):
         warnings.append(f"Model '{request.model[:80]}' is not offered; Phaya-GPT answered.")
     return request, warnings

@@ -79,7 +79,11 @@ class OpenRouter:
         self._headers = {"Authorization": f"Bearer {key}"}
         if app_url is not None:
             self._headers |= {"HTTP-Referer": app_url, "X-OpenRouter-Title": TITLE}
-        self._connect, self._silence, self._whole = connect_seconds, silence_seconds, whole_seconds
+        self._posting = self._headers | {"Content-Type": "application/json"}
+        # Packed events would be held back until a block is full.
+        self._streaming = self._posting | {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        self._connect, self._silence = connect_seconds, silence_seconds
+        self._whole, self._brief = self._time(whole_seconds), self._time(silence_seconds)
 
     async def complete(self, body: Mapping[str, JsonValue]) -> Completion:
         """A chat completion in one piece.
@@ -100,18 +104,12 @@ class OpenRouter:
 
         Raises as `complete` does until the answer has begun; later faults are told by the Stream.
         """
-        # Packed events would be held back until a block is full.
-        headers = {
-            "Accept": "text/event-stream",
-            "Accept-Encoding": "identity",
-            "Content-Type": "application/json",
-        }
         with Timed(self.name, "stream", "chat", body.get("model"), "text") as timed:
             try:
                 response = await self._session.post(
                     f"{self._base}/chat/completions",
                     data=orjson.dumps({**body, "stream": True}),  # in no variable: it would last as long as the stream
-                    headers=self._headers | headers,
+                    headers=self._streaming,
                     timeout=self._time(seconds),
                     allow_redirects=False,
                 )
@@ -183,8 +181,8 @@ class OpenRouter:
             async with self._session.post(
                 self._base + path,
                 data=orjson.dumps(body),
-                headers=self._headers | {"Content-Type": "application/json"},
-                timeout=self._time(self._whole),
+                headers=self._posting,
+                timeout=self._whole,
                 allow_redirects=False,
             ) as response:
                 return await self._read_whole(response, result)
@@ -236,7 +234,7 @@ class OpenRouter:
                 self._base + path,
                 params=query,
                 headers=self._headers,
-                timeout=self._time(self._silence),
+                timeout=self._brief,
                 allow_redirects=False,
             ) as response:
                 body = await whole_body(response, LONGEST_ANSWER, self._key)

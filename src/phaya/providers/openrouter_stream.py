@@ -147,9 +147,10 @@ def usage_in(answer: Mapping[str, JsonValue]) -> Usage | None:
 
 def count(*values: JsonValue) -> int | None:
     """The first that is a whole number from 0 to `MOST_TOKENS`: what is beyond is no count of anything."""
-    numbers = (value for value in values if isinstance(value, int) and not isinstance(value, bool))
-    whole = (value for value in numbers if 0 <= value <= MOST_TOKENS)
-    return next(whole, None)
+    for value in values:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS:
+            return value
+    return None
 
 
 def decimal_text(value: JsonValue) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,9 @@ from phaya.tracing import Span, Value
 
 NAMES = {"gemini": "gcp.gemini"}
 """What the semantic conventions call a provider, where they name it."""
+
+# Prometheus' client takes a lock and makes texts of the labels at each call.
+_requests, _seconds = cache(PROVIDER_REQUESTS.labels), cache(PROVIDER_SECONDS.labels)
 
 
 class Timed:
@@ -48,7 +52,7 @@ class Timed:
         """The answer has begun: what follows of a stream is no time of the provider's."""
         if not self._ended:
             self._ended = True
-            PROVIDER_SECONDS.labels(self._provider, self._kind).observe(time.perf_counter() - self._began)
+            _seconds(self._provider, self._kind).observe(time.perf_counter() - self._began)
 
     def failed(self, outcome: str) -> None:
         """How it ended, where no error says so, or one that only its adapter knows."""
@@ -78,7 +82,7 @@ class Timed:
     ) -> None:
         outcome = self._failure or outcome_of(error)
         self.begun()
-        PROVIDER_REQUESTS.labels(self._provider, self._kind, outcome).inc()
+        _requests(self._provider, self._kind, outcome).inc()
         if self._span is not None:
             self._span.end(None if outcome == "ok" else outcome)
 

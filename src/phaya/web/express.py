@@ -20,14 +20,16 @@ from starlette.types import Receive, Scope, Send
 
 from phaya.errors import PhayaError
 from phaya.idempotency import HEADER, Taken
+from phaya.keys import Key
 from phaya.limits import Quota, QuotaSpent
+from phaya.load import Load
 from phaya.system import System
 from phaya.tariff import Tariff
 from phaya.telling import Status
 from phaya.web import chat
 from phaya.web.access import ROUTE
 from phaya.web.answers import refusal
-from phaya.web.caller import POLLS, REQUESTS, Caller, address_of, allowance, enter, given_key, identify
+from phaya.web.caller import POLLS, REQUESTS, Caller, address_of, allowance, given_key, identify
 from phaya.web.generations import Home, homes, place, unknown
 from phaya.web.openai import conversation
 from phaya.web.repeats import Repeatable, repeatable, replayed
@@ -38,6 +40,7 @@ Lane = Callable[[Request, System, Caller, Repeatable], Awaitable[Response]]
 
 DETOURS = frozenset({b"origin", b"prefer", b"cancel-after"})
 """Headers that only the routes understand."""
+REPEATED = HEADER.lower().encode()
 VARY = (b"vary", b"Origin")
 """A request with an origin is answered with the headers of CORS."""
 ID = 36
@@ -72,19 +75,20 @@ class Express:
         if scope["query_string"]:
             return None
         path: str = scope["path"]
+        headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each counts
+        if not DETOURS.isdisjoint(headers):
+            return None
         if scope["method"] == "GET":
             home, job_id = self._homes.get(path[:-ID]), path[-ID:]
-            if home is not None and _is_id(job_id) and not phaya.load.late:
-                headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # the first of each counts
-                if DETOURS.isdisjoint(headers):
-                    scope[ROUTE] = home.template
-                    return self._status(scope, receive, send, phaya, headers, home, job_id)
-            return None
+            if home is None or not _is_id(job_id) or phaya.load.late:
+                return None
+            scope[ROUTE] = home.template
+            return self._status(scope, receive, send, phaya, headers, home, job_id)
         lane = self._lanes.get(path) if scope["method"] == "POST" else None
-        if lane is None or phaya.load.full(reading=False) or not DETOURS.isdisjoint(dict(scope["headers"])):
+        if lane is None or phaya.load.full(reading=False):
             return None  # what there is no time for is refused there, too
         scope[ROUTE] = path
-        return self._take(lane, scope, receive, send, phaya)
+        return _counted(self._carry_out(lane, scope, receive, send, phaya, headers), phaya.load)
 
     async def _status(
         self,
@@ -99,10 +103,7 @@ class Express:
         now = phaya.clock.now()
         quota: Quota | None = None
         try:
-            text = given_key(_said(headers, b"authorization"), _said(headers, b"x-api-key"))
-            key = phaya.keyring.held(text, now)
-            if key is None or key.networks:
-                key = await identify(phaya, address_of(scope.get("client")), text)
+            key = await _known(phaya, scope, headers, now)
             quota = await phaya.limits.take(key.id, POLLS, allowance(phaya, key, POLLS))
             notice = phaya.board.held(job_id, now) or await phaya.board.notice(job_id)
             job = notice.job
@@ -121,20 +122,24 @@ class Express:
             await send({"type": WHOLE, "status": 200, "lines": status.full + always, "body": status.body})
         return None
 
-    async def _take(self, lane: Lane, scope: Scope, receive: Receive, send: Send, phaya: System) -> None:
-        phaya.load.requests += 1
-        try:
-            await self._carry_out(lane, scope, receive, send, phaya)
-        finally:
-            phaya.load.requests -= 1
-
-    async def _carry_out(self, lane: Lane, scope: Scope, receive: Receive, send: Send, phaya: System) -> None:
+    async def _carry_out(
+        self,
+        lane: Lane,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        phaya: System,
+        headers: Mapping[bytes, bytes],
+    ) -> None:
         request = Request(scope, receive)
+        quota: Quota | None = None
         try:
-            caller = await enter(request, REQUESTS)
-            sent = repeatable(scope["path"], request.headers.get(HEADER))
-            response = await lane(request, phaya, caller, sent)
+            key = await _known(phaya, scope, headers, phaya.clock.now())
+            quota = await phaya.limits.take(key.id, REQUESTS, allowance(phaya, key, REQUESTS))
+            sent = repeatable(scope["path"], _said(headers, REPEATED) if REPEATED in headers else None)
+            response = await lane(request, phaya, Caller(key), sent)
         except PhayaError as error:
+            quota = error.quota if isinstance(error, QuotaSpent) else quota
             response = refusal(request, error)
         except Taken as error:
             response = await replayed(request, error)
@@ -142,7 +147,6 @@ class Express:
             return
         except Exception as error:  # noqa: BLE001 - answered and logged as everywhere
             response = await self._broken(request, error)
-        quota: Quota | None = getattr(request.state, "quota", None)
         await self._respond(response, quota, scope, receive, send)
 
     async def _respond(
@@ -157,6 +161,15 @@ class Express:
             await response(scope, receive, send)
 
 
+async def _counted(answering: Awaitable[None], load: Load) -> None:
+    """Answers a request that counts as one in work until then."""
+    load.requests += 1
+    try:
+        await answering
+    finally:
+        load.requests -= 1
+
+
 def _is_id(text: str) -> bool:
     """Whether this may stand where a path has an id; what has a slash in it is another path."""
     return text.isascii() and text.isprintable() and "/" not in text
@@ -164,6 +177,13 @@ def _is_id(text: str) -> bool:
 
 def _said(headers: Mapping[bytes, bytes], name: bytes) -> str:
     return headers[name].decode("latin-1") if name in headers else ""
+
+
+async def _known(phaya: System, scope: Scope, headers: Mapping[bytes, bytes], now: int) -> Key:
+    """The key that calls, without another look at one that may be used from anywhere and was found a moment ago."""
+    text = given_key(_said(headers, b"authorization"), _said(headers, b"x-api-key"))
+    key = phaya.keyring.held(text, now)
+    return key if key is not None and not key.networks else await identify(phaya, address_of(scope.get("client")), text)
 
 
 async def _create(service: type, request: Request, phaya: System, caller: Caller, sent: Repeatable) -> Response:

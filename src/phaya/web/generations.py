@@ -51,15 +51,14 @@ LARGEST_TEXT = 4_000_000
 async def read_json(request: Request, largest: int = LARGEST_BODY) -> Any:
     """The request's JSON body. Raises TooLarge, before it is read where its length is told, or Invalid where it is no
     JSON, or `unfit`."""
-    too_large = TooLarge(f"The body has more than {largest / 1e6:g} MB.")
     told = request.headers.get("content-length", "")
     if told.isdigit() and (len(told) > 12 or int(told) > largest):
-        raise too_large
+        raise _too_large(largest)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > largest:
-            raise too_large
+            raise _too_large(largest)
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -68,6 +67,10 @@ async def read_json(request: Request, largest: int = LARGEST_BODY) -> Any:
         raise Invalid(fault)
     asked.set(found)
     return found
+
+
+def _too_large(largest: int) -> TooLarge:
+    return TooLarge(f"The body has more than {largest / 1e6:g} MB.")
 
 
 def largest_body(service: type[Generation]) -> int:

@@ -132,10 +132,9 @@ class Tab:
         }
         self.closing = True
         phaya = self._phaya
-        ended = phaya.workflow.close(Closing(self.job, phaya.clock.now(), used, values, self.stamp, tell))
         try:
-            # Who asked may have gone; the end is written all the same.
-            left, answer = await asyncio.shield(phaya.errand(ended))
+            closing = Closing(self.job, phaya.clock.now(), used, values, self.stamp, tell)
+            left, answer = await phaya.workflow.close(closing)
             phaya.workflow.ended(self.job, State.COMPLETED)
         except Lost:
             log.error("call.outlived_its_claim", job=self.job.id)

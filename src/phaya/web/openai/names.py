@@ -28,6 +28,9 @@ _FAMILIES: dict[Media, tuple[tuple[str, tuple[str, ...]], ...]] = {
 }
 _DEFAULTS: dict[Media, str] = {"image": "text-to-image", "video": "sora2-text-to-video", "audio": "text-to-speech"}
 
+_SILENT = frozenset({*SERVICES, *EmbeddingRequest.dimensions_of, *EmbeddingRequest.aliases})
+_SILENT_ELSEWHERE = re.compile(r"text-embedding-.*|(dall-e|sora|tts|whisper)-.*")
+
 
 def service_for(media: Media, model: str | None) -> type[Generation]:
     """The service that a model's name stands for. Raises ModelNotFound."""
@@ -62,8 +65,7 @@ def chats(model: str | None) -> None:
     to work unchanged.
     """
     name = (model or "").lower()
-    others = {*SERVICES, *EmbeddingRequest.dimensions_of, *EmbeddingRequest.aliases}
-    if name in others or re.fullmatch(r"text-embedding-.*|(dall-e|sora|tts|whisper)-.*", name):
+    if name in _SILENT or _SILENT_ELSEWHERE.fullmatch(name):
         raise ModelNotFound(f"model: {name[:80]!r} does not chat; {ChatRequest.path} does.")
 
 
