@@ -215,7 +215,7 @@ def insert_jobs(connection: Connection, drafts: Sequence[Job], parked: Mapping[s
             row if (until := parked.get(row["id"])) is None else row | {"parked": True, "next_at": until}
             for row in rows
         ]
-    _INSERT.run_all(connection, rows)
+    _INSERT.run_together(connection, rows)
 
 
 def find(connection: Connection, job_id: str, account_id: str | None = None, *, lock: bool = False) -> Job | None:
@@ -431,7 +431,7 @@ def change_many(connection: Connection, ends: Sequence[tuple[Job, Mapping[str, A
         {"of": job.id, "read_rev": job.rev} | {f"new_{name}": _plain(values[name]) for name in names}
         for job, values in ends
     ]
-    _ended(names).run_all(connection, rows)
+    _ended(names).run_together(connection, rows)
 
 
 @cache

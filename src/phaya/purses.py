@@ -114,7 +114,7 @@ class Purses:
 
     def write(self) -> None:
         """Writes what has moved. The jobs' rows must be there."""
-        _ENTER.run_all(self._connection, self._entries)
+        _ENTER.run_together(self._connection, self._entries)
         self._entries = []
         _write(self._connection, _MOVE_ACCOUNTS, self._accounts)
         _write(self._connection, _MOVE_KEYS, self._keys)
@@ -137,6 +137,8 @@ class Purses:
 
 
 def _write(connection: Connection, move: Prepared, purses: Mapping[str, _Purse]) -> None:
-    move.run_all(connection, [{"of": name, "units": purse.units} for name, purse in purses.items() if purse.touched])
+    move.run_together(
+        connection, [{"of": name, "units": purse.units} for name, purse in purses.items() if purse.touched]
+    )
     for purse in purses.values():
         purse.touched = False
