@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from phaya import lines
 from phaya.credits import NOTHING, Credits
-from phaya.prepared import Prepared, among
+from phaya.prepared import Prepared, Writing, among, write_together
 from phaya.schema import jobs
 
 ERASED = "{}"
@@ -207,15 +207,20 @@ def new_id(now: int, bits: Callable[[int], int] = secrets.randbits) -> str:
     return str(uuid.UUID(int=now << 80 | 7 << 76 | bits(12) << 64 | 2 << 62 | bits(62)))
 
 
-def insert_jobs(connection: Connection, drafts: Sequence[Job], parked: Mapping[str, int] | None = None) -> None:
-    """Writes the rows of new jobs. Those that are parked, by their ids, are due at another moment."""
+def insertion(drafts: Sequence[Job], parked: Mapping[str, int] | None = None) -> Writing:
+    """How the rows of new jobs are written. Those that are parked, by their ids, are due at another moment."""
     rows = [_row(job) for job in drafts]
     if parked:
         rows = [
             row if (until := parked.get(row["id"])) is None else row | {"parked": True, "next_at": until}
             for row in rows
         ]
-    _INSERT.run_together(connection, rows)
+    return _INSERT, rows
+
+
+def insert_jobs(connection: Connection, drafts: Sequence[Job], parked: Mapping[str, int] | None = None) -> None:
+    """Writes the rows of new jobs, see `insertion`."""
+    write_together(connection, insertion(drafts, parked))
 
 
 def find(connection: Connection, job_id: str, account_id: str | None = None, *, lock: bool = False) -> Job | None:
@@ -419,19 +424,18 @@ def lock(connection: Connection, job_ids: Collection[str]) -> dict[str, int]:
     return {job_id: int(rev) for job_id, rev in _LOCK.run(connection, ids=sorted(set(job_ids)))}
 
 
-def change_many(connection: Connection, ends: Sequence[tuple[Job, Mapping[str, Any]]]) -> None:
-    """Writes what became of jobs that `lock` found at the revisions that the caller read, and lets go of them.
+def endings(ends: Sequence[tuple[Job, Mapping[str, Any]]]) -> Writing:
+    """How it is written what became of jobs that `lock` found at the revisions that the caller read, and that they are
+    let go of.
 
     Each comes with the same columns, and none is to be due again.
     """
-    if not ends:
-        return
-    names = tuple(name for name in ends[0][1] if name != "next_at")
+    names = tuple(name for name in ends[0][1] if name != "next_at") if ends else ()
     rows = [
         {"of": job.id, "read_rev": job.rev} | {f"new_{name}": _plain(values[name]) for name in names}
         for job, values in ends
     ]
-    _ended(names).run_together(connection, rows)
+    return _ended(names), rows
 
 
 @cache
