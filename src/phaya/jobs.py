@@ -399,6 +399,20 @@ def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **
     return replace(after, pokes=job.pokes) if hold else after
 
 
+def hand_back(connection: Connection, turns: Sequence[tuple[Job, int]], now: int) -> list[Job | Exception]:
+    """Lets go of jobs that the caller holds, each to be due at another moment; see `change`. Lost comes in the place of
+    those to which somebody else wrote since."""
+    outcomes: dict[int, Job | Exception] = {}
+    # In one order everywhere, so that two nodes that write the same jobs do not wait for each other.
+    for number in sorted(range(len(turns)), key=lambda number: turns[number][0].id):
+        job, turn = turns[number]
+        try:
+            outcomes[number] = change(connection, job, now, next_at=turn)
+        except Lost as lost:
+            outcomes[number] = lost
+    return [outcomes[number] for number in range(len(turns))]
+
+
 @cache
 def _changed(names: tuple[str, ...], *, mindful: bool) -> Prepared:
     """Writes these columns of a job; where it is `mindful`, a callback heard since makes it due at once."""
