@@ -154,7 +154,8 @@ class _Many:
             return rows.c[element.key] if isinstance(element, BindParameter) and element.key in types else None
 
         if isinstance(statement, Insert):
-            ordered = select(*(rows.c[name] for name in types)).order_by(rows.c.place)
+            values: list[ColumnElement[Any]] = [rows.c[name] for name in types]
+            ordered = select(*values).order_by(rows.c.place)
             whole: Any = insert(statement.table).from_select(list(types), ordered)
         else:
             whole = replacement_traverse(statement, {}, given)
