@@ -63,7 +63,7 @@ def explained(connection: Connection) -> Generator[list[str]]:
     explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN (COSTS OFF) "
 
     def plan(statement: str, parameters: Any) -> None:
-        if statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
+        if statement.startswith(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")):
             rows = connection.exec_driver_sql(explain + statement, parameters)
             plans.append("\n".join([statement, *(str(row[-1]) for row in rows)]))
 
@@ -160,9 +160,28 @@ async def test_no_purchase_reads_the_jobs_that_others_or_it_itself_have(database
 
     plans = await database.write(work)
 
-    assert len(plans) > 10
+    assert len(plans) > 5
     assert not [plan for plan in plans if any(whole in plan for whole in WHOLE)], "\n\n".join(plans)
     assert not [plan for plan in plans if "count(" in plan and "LIMIT" not in plan], "nothing is counted again"
+
+
+async def test_a_purchase_finds_its_rows_by_indexes_as_long_as_there_are_few(database: Database, clock: Clock) -> None:
+    account = await database.write(keys.open_account, "a@x", clock.now())
+    _, key = await database.write(keys.mint, b"s", account, "k", clock.now())
+    await database.write(ledger.grant, account.id, credits("1000"), "", clock.now())
+
+    def work(connection: Connection) -> list[str]:
+        with explained(connection) as plans:
+            opened = open_many(connection, [Opening([_chat(account.id, key.id, clock.now())])])
+            assert not [outcome for outcome in opened if isinstance(outcome, Exception)]
+        return plans
+
+    plans = await database.write(work)
+
+    # A plan is made once for a connection, and must still do when the tables have grown.
+    whole = ("Seq Scan", *(f"SCAN {table}" for table in ("accounts", "keys", "jobs", "entries", "holdings")))
+    assert len(plans) > 3
+    assert not [plan for plan in plans if any(one in plan for one in whole)], "\n\n".join(plans)
 
 
 def _owner(connection: Connection) -> tuple[str, str]:
@@ -191,6 +210,27 @@ async def test_the_jobs_of_a_crowd_are_put_off_unless_they_were_heard_of(databas
     assert heard is not None
     assert put_off is not None
     assert (heard.next_at, put_off.next_at) == (clock.now(), clock.now() + MINUTE)
+
+
+async def test_of_jobs_that_are_handed_back_together_only_the_lost_one_stays_as_it_is(
+    database: Database, clock: Clock
+) -> None:
+    await gather(database, clock, 10)
+    clock.pass_seconds(0.3)
+    taken, _ = await database.write(jobs.take, {"remote": 4}, clock.now(), LEASE)
+    await database.write(jobs.poke, taken[1].id, "ticket", clock.now())
+    moved = await database.write(jobs.change, taken[2], clock.now(), hold=True, next_at=clock.now() + LEASE, attempts=7)
+    later = clock.now() + MINUTE
+
+    outcomes = await database.write(jobs.hand_back, [(job, later) for job in reversed(taken)], clock.now())
+
+    first, heard, lost, last = [await database.read(jobs.find, job.id) for job in taken]
+    assert outcomes[::-1] == [first, heard, outcomes[1], last]
+    assert isinstance(outcomes[1], jobs.Lost)
+    assert lost == moved
+    assert [job and (job.next_at, job.claimed) for job in (first, heard, last)] == [
+        (later, False), (clock.now(), False), (later, False),
+    ]  # fmt: skip
 
 
 def test_turns_follow_each_other_as_fast_as_the_budget_allows() -> None:

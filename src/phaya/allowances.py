@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
@@ -37,11 +38,8 @@ GENEROUS = Allowance(jobs=20_000, queued=10_000, bytes=100_000_000_000)
 
 
 _NAMES = tuple(field.name for field in fields(Allowance))
-_OF = Prepared(
-    select(allowances.c.account_id, *(allowances.c[name] for name in _NAMES)).where(
-        among(allowances.c.account_id, "accounts")
-    )
-)
+_LIMITS = tuple(allowances.c[name] for name in _NAMES)
+_OF = Prepared(select(allowances.c.account_id, *_LIMITS).where(among(allowances.c.account_id, "accounts")))
 _STORED = Prepared(
     select(holdings.c.account_id, func.sum(holdings.c.bytes).label("bytes"))
     .where(among(holdings.c.account_id, "accounts"), holdings.c.day >= bindparam("since"))
@@ -49,13 +47,38 @@ _STORED = Prepared(
 )
 
 
+@cache
+def _all(lanes: tuple[str, ...]) -> Prepared:
+    """For each account its limits, its stored bytes, and how many jobs it has in line in each of these lanes; and the
+    newest entry of all."""
+    kept = select(func.coalesce(func.sum(holdings.c.bytes), 0)).where(
+        holdings.c.account_id == accounts.c.id, holdings.c.day >= bindparam("since")
+    )
+    return Prepared(
+        select(
+            accounts.c.id,
+            ledger.newest().label("newest"),
+            kept.correlate(accounts).scalar_subquery().label("kept"),
+            *(lines.standing(accounts, lane).label(f"line_{number}") for number, lane in enumerate(lanes)),
+            *_LIMITS,
+        )
+        .select_from(accounts.outerjoin(allowances, allowances.c.account_id == accounts.c.id))
+        .where(among(accounts.c.id, "accounts"))
+    )
+
+
 def of(connection: Connection, account_ids: Collection[str], usual: Allowance) -> dict[str, Allowance]:
     """Accounts' allowances: the usual one, but for what was set apart for them."""
     found = dict.fromkeys(account_ids, usual)
     for account_id, *own in _OF.run(connection, accounts=sorted(account_ids)):
-        known = {name: value for name, value in zip(_NAMES, own, strict=True) if value is not None}
-        found[account_id] = replace(usual, **known)
+        found[account_id] = _but(usual, own)
     return found
+
+
+def _but(usual: Allowance, own: Sequence[int | None]) -> Allowance:
+    """The usual allowance, but for limits of one's own."""
+    known = {name: value for name, value in zip(_NAMES, own, strict=True) if value is not None}
+    return replace(usual, **known) if known else usual
 
 
 class Census:
@@ -106,17 +129,24 @@ class Room:
     def __init__(
         self, connection: Connection, drafts: Sequence[Job], usual: Allowance, media_days: float, census: Census
     ) -> None:
-        """Room for jobs of the accounts of these drafts, in their lanes."""
+        """Room for jobs of the accounts of these drafts, in the lanes in which they wait."""
         self.parked: dict[str, int] = {}
         """Those of the new jobs that are parked, and when they are due by their deadlines all the same."""
         whose = {draft.account_id for draft in drafts}
         self._connection = connection
         self._days = media_days
         self._census = census
-        self._allowed = of(connection, whose, usual)
-        self._stored = stored(connection, whose, drafts[0].created_at, media_days)
-        self._standing = {lane: lines.standing(connection, whose, lane) for lane in {draft.lane for draft in drafts}}
-        self._newest = ledger.newest(connection)
+        self._allowed: dict[str, Allowance] = {}
+        self._stored: dict[str, int] = {}
+        self._newest = 0
+        lanes = tuple(sorted({one.lane for one in drafts if lines.waits(one.state.value, one.step.value)}))
+        self._standing: dict[str, dict[str, int]] = {lane: {} for lane in lanes}
+        since = _since(drafts[0].created_at, media_days)
+        for account, newest, kept, *more in _all(lanes).run(connection, accounts=sorted(whose), since=since):
+            self._newest, self._stored[account] = int(newest), int(kept)
+            for lane, found in zip(lanes, more, strict=False):
+                self._standing[lane][account] = found
+            self._allowed[account] = _but(usual, more[len(lanes) :])
         bounds = {account: census.bound(account, self._newest) for account in whose}
         self._held = {account: _Held((bound, 0), False) for account, bound in bounds.items() if bound is not None}
         self._count(whose - self._held.keys())
@@ -183,9 +213,13 @@ class Room:
 
 def stored(connection: Connection, account_ids: Collection[str], now: int, media_days: float) -> dict[str, int]:
     """Bytes that are kept for accounts: what came in the days for which files are kept."""
-    since = int(now - media_days * DAY) // DAY
-    rows = _STORED.run(connection, accounts=sorted(account_ids), since=since)
+    rows = _STORED.run(connection, accounts=sorted(account_ids), since=_since(now, media_days))
     return dict.fromkeys(account_ids, 0) | {account_id: int(size) for account_id, size in rows}
+
+
+def _since(now: int, media_days: float) -> int:
+    """The first day of which files are still kept."""
+    return int(now - media_days * DAY) // DAY
 
 
 def _check_room(held: int, size: int, allowed: Allowance, media_days: float) -> None:

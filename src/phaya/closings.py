@@ -95,8 +95,7 @@ def close_many(connection: Connection, closings: Sequence[Closing]) -> list[Clos
         back = job.price - closing.used
         ends.append((job, _end(State.COMPLETED, back, closing.now, closing.values)))
         balances[job.id] = purses.give_back(job, back, closing.now)
-    jobs.change_many(connection, ends)
-    purses.write()
+    purses.write(jobs.endings(ends))
     outcomes: list[Closed | Exception] = []
     for closing in closings:
         if (left := balances.get(closing.job.id)) is not None:

@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from phaya import lines
 from phaya.credits import NOTHING, Credits
-from phaya.prepared import Prepared, among
+from phaya.prepared import Prepared, Writing, among, write_together
 from phaya.schema import jobs
 
 ERASED = "{}"
@@ -208,15 +208,20 @@ def new_id(now: int, bits: Callable[[int], int] = secrets.randbits) -> str:
     return str(uuid.UUID(int=now << 80 | 7 << 76 | drawn >> 62 << 64 | 2 << 62 | drawn & (1 << 62) - 1))
 
 
-def insert_jobs(connection: Connection, drafts: Sequence[Job], parked: Mapping[str, int] | None = None) -> None:
-    """Writes the rows of new jobs. Those that are parked, by their ids, are due at another moment."""
+def insertion(drafts: Sequence[Job], parked: Mapping[str, int] | None = None) -> Writing:
+    """How the rows of new jobs are written. Those that are parked, by their ids, are due at another moment."""
     rows = [_row(job) for job in drafts]
     if parked:
         rows = [
             row if (until := parked.get(row["id"])) is None else row | {"parked": True, "next_at": until}
             for row in rows
         ]
-    _INSERT.run_all(connection, rows)
+    return _INSERT, rows
+
+
+def insert_jobs(connection: Connection, drafts: Sequence[Job], parked: Mapping[str, int] | None = None) -> None:
+    """Writes the rows of new jobs, see `insertion`."""
+    write_together(connection, insertion(drafts, parked))
 
 
 def find(connection: Connection, job_id: str, account_id: str | None = None, *, lock: bool = False) -> Job | None:
@@ -395,6 +400,20 @@ def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **
     return replace(after, pokes=job.pokes) if hold else after
 
 
+def hand_back(connection: Connection, turns: Sequence[tuple[Job, int]], now: int) -> list[Job | Exception]:
+    """Lets go of jobs that the caller holds, each to be due at another moment; see `change`. Lost comes in the place of
+    those to which somebody else wrote since."""
+    outcomes: dict[int, Job | Exception] = {}
+    # In one order everywhere, so that two nodes that write the same jobs do not wait for each other.
+    for number in sorted(range(len(turns)), key=lambda number: turns[number][0].id):
+        job, turn = turns[number]
+        try:
+            outcomes[number] = change(connection, job, now, next_at=turn)
+        except Lost as lost:
+            outcomes[number] = lost
+    return [outcomes[number] for number in range(len(turns))]
+
+
 @cache
 def _changed(names: tuple[str, ...], *, mindful: bool) -> Prepared:
     """Writes these columns of a job; where it is `mindful`, a callback heard since makes it due at once."""
@@ -420,19 +439,18 @@ def lock(connection: Connection, job_ids: Collection[str]) -> dict[str, int]:
     return {job_id: int(rev) for job_id, rev in _LOCK.run(connection, ids=sorted(set(job_ids)))}
 
 
-def change_many(connection: Connection, ends: Sequence[tuple[Job, Mapping[str, Any]]]) -> None:
-    """Writes what became of jobs that `lock` found at the revisions that the caller read, and lets go of them.
+def endings(ends: Sequence[tuple[Job, Mapping[str, Any]]]) -> Writing:
+    """How it is written what became of jobs that `lock` found at the revisions that the caller read, and that they are
+    let go of.
 
     Each comes with the same columns, and none is to be due again.
     """
-    if not ends:
-        return
-    names = tuple(name for name in ends[0][1] if name != "next_at")
+    names = tuple(name for name in ends[0][1] if name != "next_at") if ends else ()
     rows = [
         {"of": job.id, "read_rev": job.rev} | {f"new_{name}": _plain(values[name]) for name in names}
         for job, values in ends
     ]
-    _ended(names).run_all(connection, rows)
+    return _ended(names), rows
 
 
 @cache

@@ -11,14 +11,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Subquery, case, func, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    ScalarSelect,
+    Subquery,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from phaya import grants
 from phaya.clock import written
 from phaya.credits import LARGEST, NOTHING, Credits
 from phaya.errors import WRONG_KEY, Conflict, Fault, Invalid, NotEnoughCredits, NotFound, Unauthorized
-from phaya.prepared import Prepared
 from phaya.schema import accounts, entries, jobs, keys
 
 CHARGE = "charge"
@@ -67,12 +79,9 @@ class Refund:
     balance: Credits
 
 
-_NEWEST = Prepared(select(func.coalesce(func.max(entries.c.id), 0)))
-
-
-def newest(connection: Connection) -> int:
+def newest() -> ScalarSelect[int]:
     """The id of the newest entry of all accounts."""
-    return int(_NEWEST.run(connection)[0][0])
+    return select(func.coalesce(func.max(entries.c.id), 0)).scalar_subquery()
 
 
 def balance(connection: Connection, account_id: str) -> Credits:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from phaya.prepared import Prepared, among
-from phaya.schema import accounts, jobs
+from phaya.schema import jobs
 
 PLACES: Mapping[str, int] = {"remote": 2}
 """How many jobs of an account stand in line in a lane, where it is not one: so that the next one is at hand while one
@@ -47,21 +47,27 @@ def _waiting(account: ColumnElement[str], lane: ColumnElement[str]) -> ColumnEle
     )
 
 
-def _taken(
-    account: ColumnElement[str], lane: ColumnElement[str], *more: ColumnElement[bool], of: FromClause | None = None
-) -> ScalarSelect[int]:
-    """How many places of a line are taken, as far as there are places; of the line of each row, if it is `of` rows."""
-    standing = select(literal(1)).where(_waiting(account, lane), ~jobs.c.parked, *more).limit(_LIMIT)
-    if of is not None:
-        standing = standing.correlate(of)
-    return select(func.count()).select_from(standing.subquery()).scalar_subquery()
-
-
 _ACCOUNT, _LANE, _LIMIT = (
     bindparam("account", type_=String),
     bindparam("lane", type_=String),
     bindparam("places", type_=Integer),
 )
+
+
+def _taken(
+    account: ColumnElement[str],
+    lane: ColumnElement[str],
+    *more: ColumnElement[bool],
+    of: FromClause | None = None,
+    most: ColumnElement[int] = _LIMIT,
+) -> ScalarSelect[int]:
+    """How many places of a line are taken, as far as there are places; of the line of each row, if it is `of` rows."""
+    standing = select(literal(1)).where(_waiting(account, lane), ~jobs.c.parked, *more).limit(most)
+    if of is not None:
+        standing = standing.correlate(of)
+    return select(func.count()).select_from(standing.subquery()).scalar_subquery()
+
+
 _OPENED = jobs.c.step == literal(OPEN)
 _PARKED = Prepared(
     select(jobs.c.id)
@@ -72,9 +78,6 @@ _PARKED = Prepared(
 )
 _TAKEN = Prepared(select(_taken(_ACCOUNT, _LANE, _OPENED)))
 _UNCLAIMED = Prepared(select(_taken(_ACCOUNT, _LANE, _OPENED, ~jobs.c.claimed)))
-_STANDING = Prepared(
-    select(accounts.c.id, _taken(accounts.c.id, _LANE, of=accounts)).where(among(accounts.c.id, "accounts"))
-)
 # As the index says it, too: it is read from end to end here.
 _LINES = (
     select(jobs.c.account_id, jobs.c.lane)
@@ -148,7 +151,6 @@ def count(connection: Connection, account_ids: Collection[str]) -> Mapping[str, 
     return found
 
 
-def standing(connection: Connection, account_ids: Collection[str], lane: str) -> dict[str, int]:
-    """How many jobs of each account stand in line in a lane, as far as there are places."""
-    rows = _STANDING.run(connection, accounts=sorted(account_ids), lane=lane, places=places(lane))
-    return {account_id: int(found) for account_id, found in rows}
+def standing(each: FromClause, lane: str) -> ScalarSelect[int]:
+    """How many jobs of each of these accounts stand in line in a lane, as far as there are places."""
+    return _taken(each.c.id, literal(lane), of=each, most=literal(places(lane)))

@@ -23,6 +23,7 @@ from phaya.calls import Finished, LocalCall, Refused, RemoteCall, Waiting, unpac
 from phaya.clock import DAY, MINUTE, SECOND
 from phaya.closings import end_job, keep_late
 from phaya.credits import NOTHING
+from phaya.crowd import Crowd
 from phaya.jobs import ERASED, Job, Lost, State, Step
 from phaya.limits import Limits
 from phaya.providers import Budget, Exhausted, NotThere, OutOfOrder, Rejected, Remote, Report, Unavailable, Unknown
@@ -75,6 +76,7 @@ class Moves:
         self._dice = dice or random.Random()  # noqa: S311 - nothing secret hangs on it
         self._turns = Turns(self._dice)
         self._clearing: set[str] = set()
+        self._handed_back = Crowd[tuple[Job, int], Job](self._hand_back)
         self._spent: dict[str, int] = {}
         # Where callbacks reach us, half of the looks is kept for the jobs that they wake.
         self._routine_share = 1.0 if workflow.callback_base is None else 0.5
@@ -495,7 +497,8 @@ class Moves:
             moment = self._turns.take(name, now, wait, rate)
             return min(moment, deadline_at) if deadline_at > now else moment
 
-        await self._change(job, next_at=turn(job.deadline_at))
+        await self._handed_back.join((job, turn(job.deadline_at)))
+        self.workflow.changed(job.id)
         if job.pokes or name in self._clearing:
             return
         self._clearing.add(name)
@@ -505,6 +508,9 @@ class Moves:
                 await self.database.write(jobs.put_off, [(one, turn(one.deadline_at)) for one in others])
         finally:
             self._clearing.discard(name)
+
+    async def _hand_back(self, turns: Sequence[tuple[Job, int]]) -> Sequence[Job | Exception]:
+        return await self.database.write(jobs.hand_back, turns, self.clock.now())
 
     def _pause(self, age: int) -> int:
         """Milliseconds until the next look at a task of this age: callbacks are the main way to hear of an

@@ -115,8 +115,7 @@ def open_many(connection: Connection, openings: Sequence[Opening]) -> list[Credi
             _free(connection, opening)
         else:
             opened.extend(opening.drafts)
-    jobs.insert_jobs(connection, opened, room.parked)
-    purses.write()
+    purses.write(jobs.insertion(opened, room.parked))
     for opening, outcome in zip(openings, outcomes, strict=True):
         if isinstance(outcome, Credits):
             _keep(connection, opening, outcome)

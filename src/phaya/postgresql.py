@@ -59,7 +59,9 @@ class PostgreSQL:
         self._persistence = persistence
         self._refused = False  # whether something could not be written, and nobody has tried since
         address = self._address = _address(url)
-        self._writers = _engine(address, connections, statement)
+        # A plan is made once for a connection, perhaps while a table is empty, and must still do when it has grown:
+        # nothing that writes has a reason to read a whole table.
+        self._writers = _engine(address, connections, statement, enable_seqscan="off")
         self._singles = self._writers.execution_options(isolation_level="AUTOCOMMIT")  # the same connections
         readers = _engine(address, max(2, connections // 2), statement, default_transaction_read_only="on")
         # Each read is one statement, or several that need no common moment: no BEGIN and ROLLBACK around them.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, insert, select, update
 
@@ -17,23 +16,25 @@ from phaya.credits import NOTHING, Credits
 from phaya.errors import WRONG_KEY, NotEnoughCredits, Unauthorized
 from phaya.jobs import Job
 from phaya.ledger import CHARGE, RETURN
-from phaya.prepared import Prepared, among
+from phaya.prepared import Prepared, Writing, among, write_together
 from phaya.schema import accounts, entries, keys
-
-
-def _lock(table: Table, units: ColumnElement[int], *columns: ColumnElement[Any]) -> Prepared:
-    # FOR NO KEY UPDATE: a new job of the account, written by another node, does not have to wait, and we not for it.
-    # In one order everywhere, so that two nodes do not wait for each other.
-    rows = select(table.c.id, units, table.c.suspended_at, *columns).where(among(table.c.id, "ids"))
-    return Prepared(rows.order_by(table.c.id).with_for_update(key_share=True))
 
 
 def _move(table: Table, units: ColumnElement[int]) -> Prepared:
     return Prepared(update(table).where(table.c.id == bindparam("of")).values({units: bindparam("units")}))
 
 
-_LOCK_ACCOUNTS = _lock(accounts, accounts.c.balance, accounts.c.expiring_at)
-_LOCK_KEYS = _lock(keys, keys.c.spent, keys.c.cap, keys.c.expires_at, keys.c.revoked_at)
+_OF_ACCOUNT = (accounts.c.id, accounts.c.balance, accounts.c.suspended_at, accounts.c.expiring_at)
+_OF_KEY = (keys.c.id, keys.c.spent, keys.c.suspended_at, keys.c.cap, keys.c.expires_at, keys.c.revoked_at)
+# FOR NO KEY UPDATE: a new job of the account, written by another node, does not have to wait, and we not for it.
+# In one order everywhere, an account before its keys, so that two nodes do not wait for each other.
+_LOCK = Prepared(
+    select(*_OF_ACCOUNT, *_OF_KEY)
+    .join_from(keys, accounts, keys.c.account_id == accounts.c.id)
+    .where(among(keys.c.id, "keys"))
+    .order_by(accounts.c.id, keys.c.id)
+    .with_for_update(key_share=True)
+)
 _MOVE_ACCOUNTS = _move(accounts, accounts.c.balance)
 _MOVE_KEYS = _move(keys, keys.c.spent)
 _COLUMNS = ("account_id", "key_id", "job_id", "reason", "amount", "note", "created_at", "actor")
@@ -80,9 +81,9 @@ class Purses:
     def __init__(self, connection: Connection, jobs: Collection[Job]) -> None:
         """Locks the accounts and keys of these jobs."""
         self._connection = connection
-        theirs = sorted({job.account_id for job in jobs}), sorted({job.key_id for job in jobs})
-        self._accounts = {name: _Account(*row) for name, *row in _LOCK_ACCOUNTS.run(connection, ids=theirs[0])}
-        self._keys = {name: _Key(*row) for name, *row in _LOCK_KEYS.run(connection, ids=theirs[1])}
+        rows = _LOCK.run(connection, keys=sorted({job.key_id for job in jobs}))
+        self._accounts = {row[0]: _Account(*row[1:4]) for row in rows}
+        self._keys = {row[4]: _Key(*row[5:]) for row in rows}
         self._entries: list[dict[str, object]] = []
 
     def plain(self, account_id: str) -> bool:
@@ -112,12 +113,11 @@ class Purses:
             self._enter(job, RETURN, amount.units, now)
         return Credits(self._accounts[job.account_id].units)
 
-    def write(self) -> None:
-        """Writes what has moved. The jobs' rows must be there."""
-        _ENTER.run_all(self._connection, self._entries)
+    def write(self, jobs: Writing) -> None:
+        """Writes what has moved, with the rows of the jobs for which it has."""
+        moved = (_MOVE_ACCOUNTS, _moved(self._accounts)), (_MOVE_KEYS, _moved(self._keys))
+        write_together(self._connection, jobs, (_ENTER, self._entries), *moved)
         self._entries = []
-        _write(self._connection, _MOVE_ACCOUNTS, self._accounts)
-        _write(self._connection, _MOVE_KEYS, self._keys)
 
     def _enter(self, job: Job, reason: str, units: int, now: int) -> None:
         self._accounts[job.account_id].move(units)
@@ -136,7 +136,8 @@ class Purses:
         )
 
 
-def _write(connection: Connection, move: Prepared, purses: Mapping[str, _Purse]) -> None:
-    move.run_all(connection, [{"of": name, "units": purse.units} for name, purse in purses.items() if purse.touched])
-    for purse in purses.values():
+def _moved(purses: Mapping[str, _Purse]) -> list[dict[str, object]]:
+    moved = {name: purse for name, purse in purses.items() if purse.touched}
+    for purse in moved.values():
         purse.touched = False
+    return [{"of": name, "units": purse.units} for name, purse in moved.items()]
