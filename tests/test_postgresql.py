@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncGenerator, Generator
-from typing import Any
+from typing import Any, cast
 
+import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it has none
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -14,10 +15,12 @@ from sqlalchemy import Connection, insert, select, text, update
 
 from gate import gate
 from phaya import keys, ledger
-from phaya.credits import Credits, credits
+from phaya.credits import NOTHING, Credits, credits
 from phaya.errors import DatabaseDown
+from phaya.jobs import Job, State, Step
 from phaya.migrations import HEAD, version
 from phaya.postgresql import PostgreSQL
+from phaya.purses import Purses
 from phaya.schema import accounts, metadata
 from servers import Postgres, postgres
 
@@ -66,6 +69,31 @@ async def test_nodes_that_start_together_migrate_once(owned: Postgres) -> None:
     assert [HEAD] * 5 == [await node.read(version) for node in nodes]
     for node in nodes:
         await node.close()
+
+
+async def test_a_crowd_takes_an_account_before_its_key_as_everybody_does(owned: Postgres) -> None:
+    url = owned.new_database()
+    database = await PostgreSQL(url, connections=2).open()
+    account = await database.write(keys.open_account, "a@x", 0)
+    _, key = await database.write(keys.mint, b"s", account, "k", 0)
+    job = Job(
+        id="1", account_id=account.id, key_id=key.id, service="", request="", call="", sandbox=True, price=NOTHING,
+        state=State.QUEUED, step=Step.OPEN, lane="", deadline_at=0, created_at=0, next_at=0,
+    )  # fmt: skip
+    other = cast("Any", await asyncpg.connect(url))  # pyright: ignore[reportUnknownMemberType] - it has no types
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    async with other.transaction():
+        await other.execute("SELECT FROM keys FOR UPDATE")
+        crowd = asyncio.create_task(database.write(Purses, [job]))
+        while not await other.fetchval(waits) and not crowd.done():
+            await asyncio.sleep(0.01)
+        free = await other.fetch("SELECT id FROM accounts FOR UPDATE SKIP LOCKED")
+
+    assert free == []
+    await crowd
+    await other.close()
+    await database.close()
 
 
 async def test_transactions_that_stand_in_each_others_way_are_all_done(database: PostgreSQL) -> None:

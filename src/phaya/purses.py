@@ -27,10 +27,11 @@ def _move(table: Table, units: ColumnElement[int]) -> Prepared:
 _OF_ACCOUNT = (accounts.c.id, accounts.c.balance, accounts.c.suspended_at, accounts.c.expiring_at)
 _OF_KEY = (keys.c.id, keys.c.spent, keys.c.suspended_at, keys.c.cap, keys.c.expires_at, keys.c.revoked_at)
 # FOR NO KEY UPDATE: a new job of the account, written by another node, does not have to wait, and we not for it.
-# In one order everywhere, an account before its keys, so that two nodes do not wait for each other.
+# In one order everywhere, an account before its keys (PostgreSQL locks as the tables are named here), so that two nodes
+# do not wait for each other.
 _LOCK = Prepared(
     select(*_OF_ACCOUNT, *_OF_KEY)
-    .join_from(keys, accounts, keys.c.account_id == accounts.c.id)
+    .join_from(accounts, keys, keys.c.account_id == accounts.c.id)
     .where(among(keys.c.id, "keys"))
     .order_by(accounts.c.id, keys.c.id)
     .with_for_update(key_share=True)
