@@ -114,7 +114,7 @@ GOALS = (
     ),
     Goal(
         "p99 of polls beside renders ÷ quiet",
-        _of("render", "100 polls a second while clips are rendered", "ratio"),
+        _of("render", "400 polls a second while clips are rendered", "ratio"),
         2,
         ".2f",
         most=True,

@@ -113,6 +113,10 @@ def test_the_goals_on_the_page_are_those_of_the_saved_readings() -> None:
     assert page.CHART.read_text(encoding="utf-8") == page.chart({part.name: part for part in page.load(page.RESULTS)})
 
 
+def test_every_goal_was_measured() -> None:
+    assert "not measured" not in goals.table(page.load(page.RESULTS))
+
+
 @pytest.mark.parametrize(
     ("memory", "line"),
     [
