@@ -123,8 +123,8 @@ async def test_a_program_lets_us_have_the_processor_first_although_its_session_i
 
     await run_child(("sh", "-c", "echo $$; sleep 0.1"), folder=tmp_path, limits=LIMITS, on_line=keep)
 
-    assert told[0].split()[1:] == ["nice", "19"]
-    assert Path("/proc/self/autogroup").read_text().split()[1:] != ["nice", "19"]
+    assert told[0].split()[1:] == ["nice", "12"]
+    assert Path("/proc/self/autogroup").read_text().split()[1:] != ["nice", "12"]
 
 
 @pytest.mark.anyio

@@ -20,7 +20,7 @@ from pathlib import Path
 from phaya import cage
 
 _CAGE = Path(cage.__file__)
-_NICE = 19  # whoever waits for an answer goes first; even so a clip gets on beside a server that is busy on every core
+_NICE = 12  # an answer goes first; beside others that keep every core busy a clip still gets a fifteenth of them
 _PROCESSES = 4096
 """Threads by which a program that forks may exceed those of our user. Far too many, because the kernel also counts
 those of other containers with the same user number, which cannot be seen from here."""

@@ -87,7 +87,7 @@ class Ffmpeg:
         self,
         decoder: Decoder,
         binary: str | None = None,
-        wall_seconds: float = 240,
+        wall_seconds: float = 600,
         threads: int | None = None,
         transcription: Transcription | None = None,
     ) -> None:

@@ -44,7 +44,7 @@ class Renderer:
     has, up to eight)."""
 
     def __init__(
-        self, decoder: Decoder, binary: str | None = None, wall_seconds: float = 240, threads: int | None = None
+        self, decoder: Decoder, binary: str | None = None, wall_seconds: float = 600, threads: int | None = None
     ) -> None:
         self._decoder = decoder
         self._binary = binary
