@@ -9,7 +9,7 @@ help:
 	@echo "make demo    start a server, do Phaya's main job, leave the results in demo/"
 	@echo "make test    run every test"
 	@echo "make check   lint, types, layers, docs in step and without broken links"
-	@echo "make kills   kill -9 real nodes under load, 210 times (25 minutes)"
+	@echo "make kills   kill -9 real nodes under load, 210 times (10 to 25 minutes)"
 	@echo "make soak    the long tests: a million wrong answers, a million requests (Linux; 15 minutes)"
 	@echo "make lock    write requirements.lock again, after a change of constraints.txt"
 	@echo "make sbom    write the bill of materials, sbom.cdx.json"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import chats
 import creations
 import polls
+import renders
 from figures import Part, line, ratio, shown
 
 Parts = Mapping[str, Part]
@@ -107,14 +108,14 @@ GOALS = (
     ),
     Goal(
         "a clip of 5 s in 1080×1920, seconds",
-        _of("render", "a clip of 5 s, 1080×1920, zooming", "seconds"),
+        _of("render", renders.CLIP, "seconds"),
         3.5,
         ".2f",
         most=True,
     ),
     Goal(
         "p99 of polls beside renders ÷ quiet",
-        _of("render", "400 polls a second while clips are rendered", "ratio"),
+        _of("render", renders.BESIDE, "ratio"),
         2,
         ".2f",
         most=True,

@@ -20,14 +20,15 @@ from sitting import Points, Sitting
 WIDTH, HEIGHT, LENGTH = 1080, 1920, 5
 CLIENTS, REST = 16, 40
 """Four hundred polls a second at the most: sixteen clients that rest 40 ms after each answer."""
+CLIP, BESIDE = f"a clip of {LENGTH} s, {WIDTH}×{HEIGHT}, zooming", "400 polls a second while clips are rendered"
 WORDS = "/api/v1/image-to-video"
 
 
 async def measure(sitting: Sitting) -> Part:
     """Clips on all cores, and a pace of polls with and without a clip being rendered."""
-    clip = Row(f"a clip of {LENGTH} s, {WIDTH}×{HEIGHT}, zooming", note="from the request to the end of the job")
+    clip = Row(CLIP, note="from the request to the end of the job")
     quiet = Row("400 polls a second, quiet")
-    busy = Row("400 polls a second while clips are rendered")
+    busy = Row(BESIDE)
     async with subjects.books(sitting.folder / "renders", "sqlite") as prepared:
         await prepared.endow(1)
         async with (

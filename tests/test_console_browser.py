@@ -101,7 +101,7 @@ async def test_a_picture_of_the_gallery_becomes_the_input_of_a_film(page: Page) 
     await page.get_by_role("link", name="Image to video", exact=True).first.click()
     await page.get_by_role("button", name="Create").click()
 
-    await page.locator("#stage video").wait_for()  # a render takes its time beside others
+    await expect(page.locator("#stage video")).to_be_visible(timeout=20_000)  # a render takes its time beside others
 
 
 async def test_a_file_is_uploaded_and_a_song_has_a_waveform(page: Page) -> None:

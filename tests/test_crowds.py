@@ -160,7 +160,7 @@ async def test_no_purchase_reads_the_jobs_that_others_or_it_itself_have(database
 
     plans = await database.write(work)
 
-    assert len(plans) > 5
+    assert len(plans) > (5 if isinstance(database, PostgreSQL) else 10), "PostgreSQL writes all by one statement"
     assert not [plan for plan in plans if any(whole in plan for whole in WHOLE)], "\n\n".join(plans)
     assert not [plan for plan in plans if "count(" in plan and "LIMIT" not in plan], "nothing is counted again"
 

@@ -39,12 +39,6 @@ GENEROUS = Allowance(jobs=20_000, queued=10_000, bytes=100_000_000_000)
 
 _NAMES = tuple(field.name for field in fields(Allowance))
 _LIMITS = tuple(allowances.c[name] for name in _NAMES)
-_OF = Prepared(select(allowances.c.account_id, *_LIMITS).where(among(allowances.c.account_id, "accounts")))
-_STORED = Prepared(
-    select(holdings.c.account_id, func.sum(holdings.c.bytes).label("bytes"))
-    .where(among(holdings.c.account_id, "accounts"), holdings.c.day >= bindparam("since"))
-    .group_by(holdings.c.account_id)
-)
 
 
 @cache
@@ -65,14 +59,6 @@ def _all(lanes: tuple[str, ...]) -> Prepared:
         .select_from(accounts.outerjoin(allowances, allowances.c.account_id == accounts.c.id))
         .where(among(accounts.c.id, "accounts"))
     )
-
-
-def of(connection: Connection, account_ids: Collection[str], usual: Allowance) -> dict[str, Allowance]:
-    """Accounts' allowances: the usual one, but for what was set apart for them."""
-    found = dict.fromkeys(account_ids, usual)
-    for account_id, *own in _OF.run(connection, accounts=sorted(account_ids)):
-        found[account_id] = _but(usual, own)
-    return found
 
 
 def _but(usual: Allowance, own: Sequence[int | None]) -> Allowance:
@@ -213,8 +199,8 @@ class Room:
 
 def stored(connection: Connection, account_ids: Collection[str], now: int, media_days: float) -> dict[str, int]:
     """Bytes that are kept for accounts: what came in the days for which files are kept."""
-    rows = _STORED.run(connection, accounts=sorted(account_ids), since=_since(now, media_days))
-    return dict.fromkeys(account_ids, 0) | {account_id: int(size) for account_id, size in rows}
+    rows = _all(()).run(connection, accounts=sorted(account_ids), since=_since(now, media_days))
+    return {account_id: int(kept) for account_id, _, kept, *_ in rows}
 
 
 def _since(now: int, media_days: float) -> int:
@@ -249,8 +235,8 @@ def hold(connection: Connection, account_id: str, size: int, now: int) -> None:
 def take_in(connection: Connection, account_id: str, size: int, usual: Allowance, now: int, media_days: float) -> None:
     """Notes the bytes of a file that an account brings, where it has room for them. Raises StorageFull."""
     connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update(key_share=True))
-    held = stored(connection, [account_id], now, media_days)[account_id]
-    _check_room(held, size, of(connection, [account_id], usual)[account_id], media_days)
+    [(_, _, held, *own)] = _all(()).run(connection, accounts=[account_id], since=_since(now, media_days))
+    _check_room(int(held), size, _but(usual, own), media_days)
     hold(connection, account_id, size, now)
 
 

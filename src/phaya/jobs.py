@@ -403,15 +403,14 @@ def change(connection: Connection, job: Job, now: int, *, hold: bool = False, **
 def hand_back(connection: Connection, turns: Sequence[tuple[Job, int]], now: int) -> list[Job | Exception]:
     """Lets go of jobs that the caller holds, each to be due at another moment; see `change`. Lost comes in the place of
     those to which somebody else wrote since."""
-    outcomes: dict[int, Job | Exception] = {}
+    outcomes: dict[str, Job | Exception] = {}
     # In one order everywhere, so that two nodes that write the same jobs do not wait for each other.
-    for number in sorted(range(len(turns)), key=lambda number: turns[number][0].id):
-        job, turn = turns[number]
+    for job, turn in sorted(turns, key=lambda one: one[0].id):
         try:
-            outcomes[number] = change(connection, job, now, next_at=turn)
+            outcomes[job.id] = change(connection, job, now, next_at=turn)
         except Lost as lost:
-            outcomes[number] = lost
-    return [outcomes[number] for number in range(len(turns))]
+            outcomes[job.id] = lost
+    return [outcomes[job.id] for job, _ in turns]
 
 
 @cache
